@@ -203,8 +203,12 @@ test("an answer that is an error has an exit code of its own, and so has each re
     [2, /the request is not JSON/, ["requests", "submit", "approval", "{"]],
     [2, /--status must be one of .*not sad/, ["requests", "list", "--status", "sad"]],
     [2, /takes ID/, ["requests", "get"]],
-    [2, /there is no command dance/, ["dance"]],
-    [2, /requests takes one of .*, not dance/, ["requests", "dance"]],
+    [2, /there is no command dance\n/, ["dance"]],
+    [2, /there is no command reqeusts. Did you mean requests list\?/, ["reqeusts", "list"]],
+    [2, /requests takes one of .*, not dance\n/, ["requests", "dance"]],
+    [2, /not cuont. Did you mean count\?/, ["requests", "cuont"]],
+    [2, /--hub and --where both say hub/, ["requests", "list", "--hub", "a", "--where", "hub=b"]],
+    [1, /bogus: is not known/, ["requests", "list", "--where", "bogus=1"]],
     [3, /there is no context nowhere/, ["health", "--context", "nowhere"]],
     [
       6,
@@ -260,6 +264,38 @@ test("lists read all pages, and what they print is what other commands read", as
   expect(done.stderr).toMatch(/^nobody {2}/);
   expect(lines(done)).toHaveLength(strange.length);
   for (const key of strange) expect((await engine.answer(key))?.kind).toBe("error");
+});
+
+test("requests are found by what is inside of them, and counted", async () => {
+  const { engine, run } = await open();
+  for (const subject of ["blue paint", "red paint", "a ladder"])
+    await engine.submit(approval, { subject }, { key: subject });
+  await engine.cancel("a ladder");
+  await engine.answer("a ladder");
+  const found = async (...where: readonly string[]): Promise<string[]> =>
+    lines(await run(["requests", "list", "-o", "ids", "--where", ...where])).toSorted();
+  expect(await found("text=paint hub=approval")).toEqual(["blue paint", "red paint"]);
+  expect(await found('value="request.subject=red paint"')).toEqual(["red paint"]);
+  expect(await found('value=request.subject="ladder"')).toEqual([]);
+  const table = await run(["requests", "count"]);
+  const rows = lines(table).map((line) => line.split(/\s{2,}/));
+  expect(rows).toEqual([
+    ["hub", "status", "state", "count"],
+    ["approval", "ended", "Refused", "1"],
+    ["approval", "running", "Waiting", "2"],
+    [""],
+    ["hub", "answer", "code", "count"],
+    ["approval", "error", "withdrawn", "1"],
+    [""],
+    ["3 requests"],
+  ]);
+  expect(await run(["requests", "count", "--where", "status=running", "-o", "number"])).toEqual({
+    status: 0,
+    stdout: "2\n",
+    stderr: "",
+  });
+  // The first word of several commands, alone, lists.
+  expect(lines(await run(["schedules", "-o", "ids"]))).toEqual(["yearly"]);
 });
 
 test("what would happen is told in words, and does not happen", async () => {

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "./client.ts";
+import { printStates, type Counts } from "./counts.ts";
 import { command, CommandError, wholeNumber, type Command } from "./command.ts";
 import { findServer, serverOptions } from "./contexts.ts";
 import { exitCodes, type ExitCode } from "./exit-codes.ts";
@@ -19,16 +20,6 @@ interface Bulk {
   readonly done: number;
   readonly gone: number;
   readonly refused: Readonly<Record<string, number>>;
-}
-
-interface Counts {
-  readonly count: number;
-  readonly states: readonly {
-    readonly hub: string;
-    readonly status: string;
-    readonly state: string;
-    readonly count: number;
-  }[];
 }
 
 interface Item {
@@ -68,7 +59,10 @@ export async function giveAll(
   const sent = body === undefined ? {} : { body };
   if (values["dry-run"] === true) {
     const reply = await client.post(`/bulks/${path}`, { ...sent, query: { ...query, dryRun: "true" } });
-    return printCounts(reply.body as Counts);
+    const counts = reply.body as Counts;
+    printStates(counts);
+    say(`${count(counts.count, "request")} would get the command`);
+    return exitCodes.done;
   }
   const headers = { "idempotency-key": randomUUID() };
   const reply = await client.post(`/bulks/${path}`, { ...sent, query, headers });
@@ -79,21 +73,6 @@ export async function giveAll(
   }
   process.stderr.write(`bulk ${id}: it goes on in the server, also if this command ends\n`);
   return follow(client, id);
-}
-
-function printCounts({ count: all, states }: Counts): ExitCode {
-  printRows("table", states, {
-    columns: [
-      ["hub", ({ hub }) => hub],
-      ["status", ({ status }) => status],
-      ["state", ({ state }) => state],
-      ["count", (row) => `${row.count}`],
-    ],
-    idOf: ({ hub }) => hub,
-    none: "there are no such requests",
-  });
-  say(`${count(all, "request")} would get the command`);
-  return exitCodes.done;
 }
 
 /** How often a bulk is looked at, and while the server is away. */

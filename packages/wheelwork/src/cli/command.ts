@@ -76,7 +76,10 @@ export function command<const O extends Options>(
   };
 }
 
-/** The command that the first words name, and the other words. Options may stand before the name, or within it. */
+/**
+ * The command that the first words name, and the other words. Options may stand before the name, or within it. The first word of several
+ * commands, alone, lists what they are about: `schedules` is `schedules list`.
+ */
 export function findCommand(
   commands: readonly Command[],
   words: readonly string[],
@@ -91,14 +94,64 @@ export function findCommand(
     tokens: true,
   });
   const places = tokens.flatMap(({ kind, index }) => (kind === "positional" ? [index] : []));
+  const without = (named: readonly number[]): string[] => words.filter((_word, at) => !named.includes(at));
   for (const length of [2, 1]) {
     const named = places.slice(0, length);
     const name = named.map((at) => words[at]).join(" ");
     const found = commands.find((one) => one.name === name);
-    if (found !== undefined)
-      return { command: found, rest: words.filter((_word, at) => !named.includes(at)) };
+    if (found !== undefined) return { command: found, rest: without(named) };
   }
-  return undefined;
+  const [only, ...others] = places;
+  if (only === undefined || others.length > 0) return undefined;
+  const list = commands.find(({ name }) => name === `${words[only]} list`);
+  return list === undefined ? undefined : { command: list, rest: without([only]) };
+}
+
+/** Why the words name no command, and what may have been meant. */
+export function unknownCommand(commands: readonly Command[], words: readonly string[]): CommandError {
+  const [first = "", second = ""] = words.filter((word) => !word.startsWith("-"));
+  const group = commands.flatMap(({ name }) =>
+    name.startsWith(`${first} `) ? [name.slice(first.length + 1)] : [],
+  );
+  if (group.length === 0) {
+    const names = new Set(commands.flatMap(({ name }) => [name, name.split(" ")[0] as string]));
+    const meant = closest([first, `${first} ${second}`], [...names]);
+    return usageError(`there is no command ${first}${meant === undefined ? "" : `. Did you mean ${meant}?`}`);
+  }
+  const known = `${first} takes one of ${group.join(", ")}`;
+  if (second === "") return usageError(known);
+  const meant = closest([second], group);
+  return usageError(`${known}, not ${second}${meant === undefined ? "" : `. Did you mean ${meant}?`}`);
+}
+
+/** The name that differs least from one of the words, if that is little. */
+function closest(words: readonly string[], names: readonly string[]): string | undefined {
+  const near = names
+    .flatMap((name) => words.map((word) => ({ name, far: distance(word, name), most: Math.max(1, name.length / 4) })))
+    .filter(({ far, most }) => far <= most)
+    .toSorted((one, other) => one.far - other.far);
+  return near[0]?.name;
+}
+
+/** How many characters must be put in, left out, replaced or swapped with the next one to make one word another one. */
+function distance(from: string, to: string): number {
+  const rows = [Array.from({ length: to.length + 1 }, (_, at) => at)];
+  for (let line = 1; line <= from.length; line++) {
+    const [last = [], before = []] = [rows[line - 1], rows[line - 2]];
+    const row = [line];
+    for (let at = 1; at <= to.length; at++) {
+      const isSame = from[line - 1] === to[at - 1];
+      const isSwapped = line > 1 && at > 1 && from[line - 1] === to[at - 2] && from[line - 2] === to[at - 1];
+      row[at] = Math.min(
+        (last[at - 1] ?? 0) + (isSame ? 0 : 1),
+        (last[at] ?? 0) + 1,
+        (row[at - 1] ?? 0) + 1,
+        isSwapped ? (before[at - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY,
+      );
+    }
+    rows.push(row);
+  }
+  return rows[from.length]?.[to.length] ?? 0;
 }
 
 function configOf(

@@ -2,7 +2,7 @@ import { WheelworkError } from "@wheelwork/core";
 import { backupCommand } from "./backup.ts";
 import { bulkCommands } from "./bulks.ts";
 import { clusterCommands } from "./cluster.ts";
-import { CommandError, findCommand, parse, usageError, type Command } from "./command.ts";
+import { CommandError, findCommand, parse, unknownCommand, type Command } from "./command.ts";
 import { candidates, completionCommand } from "./completion.ts";
 import { devCommand } from "./dev.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -61,11 +61,13 @@ function help(words: readonly string[]): string {
   const names = words.filter((word) => !word.startsWith("-"));
   if (words.includes("--markdown")) return markdown(commands, introduction);
   if (names.length === 0) return overview(commands);
+  const [group = ""] = names;
+  const isGroup = commands.some(({ name }) => name.startsWith(`${group} `));
+  if (isGroup && names.length === 1) return overview(commands, group);
   const found = findCommand(commands, words);
   if (found !== undefined) return helpOf(found.command);
-  const [group = ""] = names;
-  if (commands.some(({ name }) => name.startsWith(`${group} `))) return overview(commands, group);
-  throw usageError(`there is no command ${names.join(" ")}`);
+  if (isGroup) return overview(commands, group);
+  throw unknownCommand(commands, names);
 }
 
 /** The command that runs, for whoever must read its help. */
@@ -86,15 +88,7 @@ async function run(words: readonly string[]): Promise<ExitCode> {
     return exitCodes.done;
   }
   const found = findCommand(commands, words);
-  if (found === undefined) {
-    const group = commands.filter(({ name }) => name.startsWith(`${first} `));
-    const known = group.map(({ name }) => name.slice(first.length + 1)).join(", ");
-    throw usageError(
-      group.length === 0
-        ? `there is no command ${first}`
-        : `${first} takes one of ${known}, not ${words[1] ?? "nothing"}`,
-    );
-  }
+  if (found === undefined) throw unknownCommand(commands, words);
   running = found.command;
   return running.run(parse(running, found.rest));
 }

@@ -1,5 +1,4 @@
 import { transcriber, type HistoryEvent, durationText } from "@wheelwork/core";
-import { statusFilters } from "@wheelwork/engine";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -21,24 +20,9 @@ import {
   type Source,
   type View,
 } from "./source.ts";
-import { whereOption } from "./where.ts";
+import { countRequests } from "./counts.ts";
+import { filterOf, filterOptions, whereOption } from "./where.ts";
 import { again, idsOf, outputOption, printRows, say, shown, watchOption, type Column } from "./output.ts";
-
-const filterOptions = {
-  status: {
-    type: "string",
-    choices: statusFilters,
-    multiple: true,
-    about: "only those with this status, or one of several",
-  },
-  hub: { type: "string", value: "NAME", about: "only those of this hub" },
-  label: {
-    type: "string",
-    value: "NAME=VALUE",
-    multiple: true,
-    about: "only those with this label. Of several values of one name, one must be; of several names, all",
-  },
-} as const;
 
 const columns: readonly Column<Row>[] = [
   ["id", ({ id }) => id],
@@ -73,22 +57,6 @@ async function* listed(
   } while (cursor !== undefined && left > 0);
 }
 
-interface FilterValues {
-  readonly status?: readonly string[];
-  readonly hub?: string;
-  readonly label?: readonly string[];
-}
-
-function filterOf({ status, hub, label = [] }: FilterValues): Omit<Filter, "limit" | "cursor"> {
-  const wrong = label.find((one) => !/^[^=]+=./.test(one));
-  if (wrong !== undefined) throw usageError(`--label must be NAME=VALUE, not ${wrong}`);
-  return {
-    ...(status === undefined ? {} : { status }),
-    ...(hub === undefined ? {} : { hub }),
-    ...(label.length === 0 ? {} : { label }),
-  };
-}
-
 /** The ids that the arguments name. `-` stands for those that come in. */
 function namedIds(given: readonly string[]): string[] {
   return given.flatMap((id) => (id === "-" ? idsOf(readFileSync(0, "utf8")) : [id]));
@@ -113,10 +81,15 @@ function jsonArgument(given: string | undefined, what: string): unknown {
 const list = command({
   name: "requests list",
   about: "Lists requests, newest first if --order does not say otherwise.",
-  more: `-o ids prints ids only, which other commands read: wheelwork requests list --status incident -o ids | wheelwork requests retry -`,
+  more: `-o ids prints ids only, which other commands read: wheelwork requests list --status incident -o ids | wheelwork requests retry -
+
+--where takes all that a server can look for, such as a text or a value inside of requests and views:
+  wheelwork requests list --where "text=broken"
+  wheelwork requests list --where "hub=order value=request.customer.id=42 minDurationMs=5000"`,
   takes: "",
   options: {
     ...filterOptions,
+    ...whereOption,
     order: {
       type: "string",
       choices: ["newest", "oldest", "duration", "attempts"],
@@ -134,6 +107,8 @@ const list = command({
       throw usageError("give --all or --limit, not both");
     const most = values.all === true ? Number.POSITIVE_INFINITY : wholeNumber("--limit", values.limit, 50, 1);
     const form = { columns, idOf: ({ id }: Row) => id, none: "there are no such requests" };
+    if (values.where !== undefined && values.store !== undefined)
+      throw usageError("--where asks a server: leave --store out");
     const filter = { ...filterOf(values), ...(values.order === undefined ? {} : { order: values.order }) };
     const streams = values.output === "jsonl" || values.output === "ids";
     await again(values.watch, () =>
@@ -635,6 +610,7 @@ async function printIncidents(
 /** The commands about requests. */
 export const requestCommands: readonly Command[] = [
   list,
+  countRequests,
   get,
   watch,
   historyOf,
