@@ -6,10 +6,10 @@ const { systems } = await simulatedIn("engine");
 
 /**
  * How many plans with commands: each is played once for every commit, effect and read of it. Unless somebody asks for a number, one
- * plan is played for every eighth of them.
+ * plan is played for every twelfth of them.
  */
 const asked = Number(process.env["WHEELWORK_PLANS"] ?? 0);
-const [most, each] = asked > 0 ? [asked, 1] : [1, 8];
+const [most, each] = asked > 0 ? [asked, 1] : [1, 12];
 
 /** Lets a fault happen at every so many operations of its kind, one play each, and gives back how many of them there are. */
 async function atEach(

@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import { calmTuples, type StormPlan } from "../src/storm/plan.ts";
 import { simulatedIn } from "../src/worlds.ts";
 
-const seeds = Number(process.env["WHEELWORK_STORM_SEEDS"] ?? 80);
+const seeds = Number(process.env["WHEELWORK_STORM_SEEDS"] ?? 55);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test(
