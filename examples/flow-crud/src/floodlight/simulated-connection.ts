@@ -39,6 +39,12 @@ interface Sent {
   readonly reply: () => void;
 }
 
+/** A call that waits for a reply. What is over lets go of all that it holds: a Set may keep what has left it for a while. */
+interface Open {
+  /** Ends it with an error; undefined: it is over. */
+  fail: ((error: OpenFlowError) => void) | undefined;
+}
+
 /**
  * A connection with a simulated switch. What is sent arrives in its order. When the connection is lost, what is on its way may land still:
  * until the switch has a new master.
@@ -49,8 +55,8 @@ export class SimulatedConnection extends EventEmitter<SwitchEvents> {
   readonly #options: ConnectionOptions;
   /** What has not arrived, in order. */
   readonly #sent: Sent[] = [];
-  /** What ends the calls that wait for a reply. */
-  readonly #open = new Set<(error: OpenFlowError) => void>();
+  /** The calls that wait for a reply. */
+  readonly #open = new Set<Open>();
   #isPlanned = false;
   #isFrozen = false;
   #isLost = false;
@@ -133,7 +139,7 @@ export class SimulatedConnection extends EventEmitter<SwitchEvents> {
   lose(error: OpenFlowError): void {
     if (this.#isLost) return;
     this.#isLost = true;
-    for (const fail of this.#open) fail(error);
+    for (const open of this.#open) open.fail?.(error);
     this.emit("end", error);
     this.#options.ended();
   }
@@ -150,7 +156,7 @@ export class SimulatedConnection extends EventEmitter<SwitchEvents> {
   /** The switch does nothing any more. Whoever waits for it gives up after a time. */
   freeze(): void {
     this.#isFrozen = true;
-    for (const fail of this.#open) this.#giveUpLater(fail);
+    for (const open of this.#open) this.#giveUpLater(open);
   }
 
   thaw(): void {
@@ -161,14 +167,14 @@ export class SimulatedConnection extends EventEmitter<SwitchEvents> {
   #ask<T>(messages: readonly Command[], result: () => T, refusals: Refusal[] = []): Promise<T> {
     if (this.#isLost) return Promise.reject(new OpenFlowError("WW_OF_CLOSED", "the connection has ended"));
     return new Promise<T>((resolve, reject) => {
-      const fail = (error: OpenFlowError): void => {
-        if (this.#open.delete(fail)) reject(error);
-      };
-      this.#open.add(fail);
-      if (this.#isFrozen) this.#giveUpLater(fail);
       const settle = (reply: () => void): void => {
-        if (this.#open.delete(fail)) reply();
+        if (!this.#open.delete(open)) return;
+        open.fail = undefined;
+        reply();
       };
+      const open: Open = { fail: (error) => settle(() => reject(error)) };
+      this.#open.add(open);
+      if (this.#isFrozen) this.#giveUpLater(open);
       const reply = (): void => {
         try {
           const value = result();
@@ -187,10 +193,10 @@ export class SimulatedConnection extends EventEmitter<SwitchEvents> {
     else task();
   }
 
-  #giveUpLater(fail: (error: OpenFlowError) => void): void {
+  #giveUpLater(open: Open): void {
     const { clock, requestTimeoutMs } = this.#options;
     clock.after(requestTimeoutMs, () =>
-      fail(new OpenFlowError("WW_OF_UNKNOWN", "the switch does not answer")),
+      open.fail?.(new OpenFlowError("WW_OF_UNKNOWN", "the switch does not answer")),
     );
   }
 
