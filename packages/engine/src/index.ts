@@ -69,6 +69,8 @@ export type {
   TimeRange,
 } from "./ports/filter.ts";
 export { labelsOfTexts, statusFilters } from "./ports/filter.ts";
+export { giveUpBatch } from "./stores/sqlite-repair.ts";
+export type { Harm } from "./ports/harms.ts";
 export type {
   AuditAbout,
   AuditBatch,

@@ -1,4 +1,4 @@
-import { createEngine, LocalBus, SqliteStore, type Engine } from "@wheelwork/engine";
+import { createEngine, LocalBus, readStore, SqliteStore, type Engine } from "@wheelwork/engine";
 import { collectHubs, offer, ShardHost } from "@wheelwork/engine/parts";
 import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
@@ -60,11 +60,41 @@ test.each([
   expect(engine.health()).toMatchObject({ ready: true, status: "running" });
 });
 
-test("a changed batch after the checkpoint stops the start, and is named: nobody knows which runs it was about", async () => {
+// As after a crash: the journal is read since the first checkpoint.
+const replayed = "UPDATE shard SET checkpoint = 0";
+const changed = "UPDATE journal SET record = replace(record, 'note', 'nute') WHERE seq > 0";
+
+test("a changed batch after the checkpoint harms no run whose row was written after it", async () => {
   const path = await written();
-  // As after a crash: the journal is read since the first checkpoint.
-  change(path, "UPDATE shard SET checkpoint = 0");
-  change(path, "UPDATE journal SET record = replace(record, 'note', 'nute') WHERE seq > 0");
+  change(path, replayed);
+  change(path, changed);
+  const engine = await startedOn(path);
+  expect(engine.health().warnings).toContainEqual(expect.stringMatching(/batch \d+ of the journal/));
+  expect(await engine.request("waits")).toMatchObject({ status: "running" });
+  expect(await engine.answer("sound")).toEqual({ kind: "result", value: { log: ["1", "2"] } });
+});
+
+test("a changed batch after the checkpoint harms a run whose row is older", async () => {
+  const path = await written();
+  change(path, replayed);
+  change(path, changed);
+  change(path, "DELETE FROM run");
+  const reader = readStore(path);
+  await expect(reader.request("waits")).rejects.toThrow(/WW_STORE_CORRUPT[\s\S]*the run waits/);
+  expect(await reader.answer("sound")).toEqual({ kind: "result", value: { log: ["1", "2"] } });
+  expect((await reader.requests({})).items.map(({ id }) => id).toSorted()).toEqual(["hurt", "sound"]);
+  await reader.close();
+  const engine = await startedOn(path);
+  await expect(engine.request("waits")).rejects.toThrow(/WW_STORE_CORRUPT[\s\S]*the run waits/);
+  expect(await engine.answer("sound")).toEqual({ kind: "result", value: { log: ["1", "2"] } });
+  expect((await engine.call(rounds, { steps: [1] })).kind).toBe("result");
+});
+
+test("a changed batch of an earlier version stops the start, and is named: nobody knows which runs it was about", async () => {
+  const path = await written();
+  change(path, replayed);
+  change(path, changed);
+  change(path, "UPDATE journal SET runs = NULL");
   await expect(startedOn(path)).rejects.toThrow(/WW_STORE_CORRUPT[\s\S]*batch \d+ of the journal/);
 });
 

@@ -260,6 +260,16 @@ const migrations: readonly string[] = [
   ALTER TABLE audit ADD COLUMN indexed boolean NOT NULL DEFAULT false;
   CREATE INDEX audit_former ON audit (shard, at, seq) WHERE NOT indexed;
   `,
+  `
+  -- Which runs a batch is about: a damaged one harms these alone. Earlier versions have not said it.
+  DO $$ DECLARE journal regclass; BEGIN
+    FOR journal IN SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'p' AND relname ~ '^journal_[0-9]+$'
+    LOOP EXECUTE format('ALTER TABLE %s ADD COLUMN runs bytea', journal); END LOOP;
+  END $$;
+  -- The runs that damaged batches have harmed, as JSON: [{"seq": number of the batch, "runs": [hash of a key, ...]}, ...]. Without runs:
+  -- nobody knows them, and an operator has given the batch up.
+  ALTER TABLE shard ADD COLUMN harms text;
+  `,
 ];
 
 /**
@@ -353,7 +363,7 @@ export async function prepareSchema(
   const journals = await rowsOf(client, "SELECT 1 WHERE to_regclass($1) IS NOT NULL", journal);
   if (journals.length > 0) return;
   await client.query(
-    `CREATE TABLE ${journal} (era integer NOT NULL, seq bigint NOT NULL, record bytea NOT NULL)
+    `CREATE TABLE ${journal} (era integer NOT NULL, seq bigint NOT NULL, record bytea NOT NULL, runs bytea)
        PARTITION BY LIST (era)`,
   );
   // The engine has compressed what gains by it.

@@ -97,6 +97,9 @@ const begunRow = (table: "run" | "request", root: string, but = ""): string =>
   `(SELECT key FROM ${table} AS begun WHERE shard = $1 AND key > ${root} || '/' AND key < ${root} || '0' ${but}
     ORDER BY key LIMIT 1)`;
 
+/** The parameter of a commit that its answers begin with. */
+const firstAnswer = 14;
+
 /** The wall clock of the server. */
 const serverMs = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS server_ms";
 
@@ -108,7 +111,7 @@ export function statements(journal: string) {
         published = coalesce($10, published)
       WHERE id = $1 AND epoch = $2 AND owner = $3 AND seq = $5 - 1 AND lost IS NULL RETURNING checkpoint
     ), record AS (
-      INSERT INTO ${journal} (era, seq, record) SELECT $6, $5, $7 FROM fence
+      INSERT INTO ${journal} (era, seq, record, runs) SELECT $6, $5, $7, $13::bytea FROM fence
     ), commands AS (
       INSERT INTO audit (shard, at, seq, entries, indexed) SELECT $1, $4, $5, $11::text, true FROM fence WHERE $11::text IS NOT NULL
     ), terms AS (
@@ -116,11 +119,11 @@ export function statements(journal: string) {
     )`;
   const answers = `${fence}, answered AS (
       INSERT INTO request (shard, ${namesOf(answerColumns)}, checkpoint)
-      SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, 13)}
+      SELECT $1, t.*, fence.checkpoint FROM fence, ${unnestOf(answerColumns, firstAnswer)}
       ON CONFLICT (shard, key) DO UPDATE SET
         ${replaced(["state", "status", "version", "ended_at", "first_seq", "last_seq", "checkpoint", "data", "facet"])}
-    ), cells AS (${changeCells(13 + answerColumns.length, "fence, ")})`;
-  const afterCells = 13 + answerColumns.length + cellTypes.length;
+    ), cells AS (${changeCells(firstAnswer + answerColumns.length, "fence, ")})`;
+  const afterCells = firstAnswer + answerColumns.length + cellTypes.length;
   return {
     peek: "SELECT * FROM shard WHERE id = $1",
     shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
@@ -175,11 +178,12 @@ export function statements(journal: string) {
     purgeTerms: `DELETE FROM audit_term USING unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (term, at, seq)
       WHERE shard = $1 AND audit_term.term = gone.term AND audit_term.at = gone.at AND audit_term.seq = gone.seq`,
     downtimes: "UPDATE shard SET downtimes = $2 WHERE id = $1",
+    harms: "UPDATE shard SET harms = $2 WHERE id = $1",
     stopped: "UPDATE shard SET stopped = epoch WHERE id = $1",
     checkpointed: "UPDATE shard SET checkpoint = greatest(checkpoint, $2) WHERE id = $1",
     // A page has so many bytes at most, or one row: runs and batches may be large.
-    journal: `SELECT seq, record FROM (
-        SELECT seq, record, sum(octet_length(record)) OVER before AS bytes FROM ${journal} WHERE seq > $1
+    journal: `SELECT seq, record, runs FROM (
+        SELECT seq, record, runs, sum(octet_length(record)) OVER before AS bytes FROM ${journal} WHERE seq > $1
         WINDOW before AS (ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) ORDER BY seq LIMIT 32
       ) AS page WHERE coalesce(bytes, 0) < ${maxPageBytes} ORDER BY seq`,
     // Walks the index from one (hub, version) to the next, however many runs have it.

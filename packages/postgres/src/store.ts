@@ -26,6 +26,7 @@ import {
   decodeBatch,
   KnownFacets,
   encodeBatch,
+  encodeRuns,
   readBatch,
   historyOf,
   historyText,
@@ -41,6 +42,7 @@ import {
   auditTerms,
   downtimesOf,
   foundOf,
+  harmsOf,
   logProgressOf,
   optionalNumber,
   readRunOf,
@@ -187,6 +189,7 @@ class PostgresStore implements Store {
         serverMs: Number(claimed["server_ms"]),
         ...afterStopOf(claimed),
         ...downtimesOf(claimed),
+        ...harmsOf(claimed),
         ...(lost > 0 ? { lost } : {}),
         ...logProgressOf(claimed),
       };
@@ -221,6 +224,7 @@ class PostgresStore implements Store {
       seq: Number(shard["seq"]),
       checkpoint: Number(shard["checkpoint"]),
       ...(shard["lost"] === null ? {} : { lost: Number(shard["lost"]) - Number(shard["seq"]) }),
+      ...harmsOf(shard),
       ...logProgressOf(shard),
     };
   }
@@ -228,7 +232,7 @@ class PostgresStore implements Store {
   async *journal(after = this.#checkpoint): AsyncIterable<Batch | DamagedBatch> {
     for (let last = after; ;) {
       const rows = await this.#read("journal", [last]);
-      for (const { seq, record } of rows) yield readBatch(Number(seq), record);
+      for (const { seq, record, runs } of rows) yield readBatch(Number(seq), record, runs);
       const end = rows.at(-1);
       if (end === undefined) return;
       last = Number(end["seq"]);
@@ -332,14 +336,15 @@ class PostgresStore implements Store {
 
   /** `undo`: the commit is tried out in a transaction, which this ends. */
   async #commit(commit: Commit, undo?: () => never): Promise<void> {
-    const { checkpoint, downtimes, seq, now, epoch, logProgress, stops, audit } = commit;
+    const { checkpoint, downtimes, harms, seq, now, epoch, logProgress, stops, audit } = commit;
     const covers = checkpoint?.covers ?? seq;
     const period = Math.floor(now / journalPeriodMs);
     // All texts are made before anything is sent.
     const record = Buffer.from(encodeBatch(now, commit.journal));
     const come = [logProgress?.log ?? null, logProgress?.position ?? null, logProgress?.published ?? null];
     const commands = audit === undefined ? [null, null] : [JSON.stringify(audit), auditTerms(audit)];
-    const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come, ...commands];
+    const runs = Buffer.from(encodeRuns(seq, commit.journal));
+    const values = [this.#shard, epoch, this.#owner, now, seq, period, record, ...come, ...commands, runs];
     const answered = commit.answers.map(withTexts);
     const missing = missingFacets(this.#facets, [...commit.answers, ...(checkpoint?.runs ?? [])]);
     const chunks = checkpoint === undefined ? undefined : chunksOf(checkpoint);
@@ -360,7 +365,9 @@ class PostgresStore implements Store {
       return [...values, ...columns];
     };
     const isPlain =
-      chunks === undefined && downtimes === undefined && stops === undefined && missing.length === 0;
+      chunks === undefined &&
+      [downtimes, harms, stops].every((part) => part === undefined) &&
+      missing.length === 0;
     if (isPlain && undo === undefined) {
       if ((await this.#write(name, batchWith(this.#facets))).length !== 1) await this.#refuse(epoch);
       this.#connections.committed.set(this.#shard, seq);
@@ -373,6 +380,8 @@ class PostgresStore implements Store {
       if (fence.rowCount !== 1) return false;
       if (downtimes !== undefined)
         await client.query(this.#statement("downtimes", [this.#shard, JSON.stringify(downtimes)]));
+      if (harms !== undefined)
+        await client.query(this.#statement("harms", [this.#shard, JSON.stringify(harms)]));
       if (stops === true) await client.query(this.#statement("stopped", [this.#shard]));
       if (chunks !== undefined) {
         const changes = new IndexChanges();

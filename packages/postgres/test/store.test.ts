@@ -86,10 +86,15 @@ describe.skipIf(binaries === undefined)("on a PostgreSQL server", () => {
     const schema = server.schema();
     return {
       store: () => open({ schema }),
-      damage: async ({ table, column, key }) => {
+      giveUp: async (seq) => {
+        const harms = `(coalesce(harms, '[]')::jsonb || '[{"seq": ${seq}}]')::text`;
+        await server.query(`UPDATE ${schema}.shard SET harms = ${harms}`);
+      },
+      damage: async ({ table, column, key, seq }) => {
         const name = `${schema}.${table === "journal" ? "journal_0" : table}`;
-        const value = column === "record" ? "'\\x5b7b'::bytea" : `${column} || 'x'`;
-        const where = key === undefined ? "" : ` WHERE key = '${key}' OR key LIKE '${key}@~%'`;
+        const value = table === "journal" ? "'\\x5b7b'::bytea" : `${column} || 'x'`;
+        const ofKey = key === undefined ? "" : ` WHERE key = '${key}' OR key LIKE '${key}@~%'`;
+        const where = seq === undefined ? ofKey : ` WHERE seq = ${seq}`;
         const changed = await server.query(`UPDATE ${name} SET ${column} = ${value}${where} RETURNING 1`);
         if (changed.length === 0) throw new Error(`${name} has no ${key ?? "row"}`);
       },

@@ -2,6 +2,7 @@ import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/st
 import { end, hub, spoke, type Answer, type Exclusive, type Schema } from "@wheelwork/core";
 import { schedule, systemClock, type EventsPage, worker, type Store } from "@wheelwork/engine";
 import { clusterTopics, createNode, type Channel, type ClusterNode } from "@wheelwork/engine/cluster";
+import { FaultyStore } from "./faulty-store.ts";
 import { MemoryBroker, MemoryLog } from "./memory-log.ts";
 import type { TestRunner } from "./store-fixtures.ts";
 
@@ -11,6 +12,8 @@ export interface DamagedColumn {
   readonly column: string;
   /** The key of the row, without what names its lane. Absent: all rows. */
   readonly key?: string;
+  /** The number of the row, of a batch. */
+  readonly seq?: number;
 }
 
 /** A store of one shard whose rows a test can damage. */
@@ -19,6 +22,8 @@ export interface DamageableStore {
   readonly store: () => Store;
   /** Changes a text so that it is no JSON, or bytes. */
   readonly damage: (what: DamagedColumn) => void | Promise<void>;
+  /** What an operator does who gives a batch up. */
+  readonly giveUp: (seq: number) => void | Promise<void>;
   readonly close: () => void | Promise<void>;
 }
 
@@ -54,30 +59,58 @@ const waitingHub = (
     },
   );
 
-const waiting = waitingHub("waiting", { labels: () => ({ tenant: "a" }) });
-const inLane = waitingHub("in-lane", { exclusive: { lane: "one", by: () => "key", whenBusy: "queue" } });
-
-const calling = hub(
-  "calling",
+/** A hub whose runs wait for two signals. */
+const stepping = hub(
+  "stepping",
   {
     request: anything<object>(),
     reply: anything<{ ended: string }>(),
     deadlineMs: hourMs(),
-    chart: { Calling: { Next: "Done" }, Done: end },
-    data: () => ({ ended: "" }),
+    signals: { go: anything<{ on: string }>() },
+    chart: {
+      First: { Went: "Second", Late: "Done" },
+      Second: { Went: "Done", Late: "Done" },
+      Done: end,
+    },
+    data: () => ({ ended: "late" }),
   },
   {
-    Calling: (s) =>
-      s.call(waiting, {
-        input: () => ({ withinMs: hourMs() }),
-        ok: (_data, { ended }) => s.raise("Next", { ended }),
-        failed: (_data, failure) =>
-          s.raise("Next", { ended: failure.kind === "error" ? failure.code : failure.kind }),
-        deadline: "Next",
-      }),
+    First: (s) => s.wait({ on: { go: (_data, { on }) => s.raise("Went", { ended: on }) }, deadline: "Late" }),
+    Second: (s) =>
+      s.wait({ on: { go: (_data, { on }) => s.raise("Went", { ended: on }) }, deadline: "Late" }),
     Done: ({ ended }) => ({ ended }),
   },
 );
+
+const waiting = waitingHub("waiting", { labels: () => ({ tenant: "a" }) });
+const inLane = waitingHub("in-lane", { exclusive: { lane: "one", by: () => "key", whenBusy: "queue" } });
+
+/** A hub that calls another one. */
+const callingHub = (name: string, callee: typeof stepping | typeof waiting) =>
+  hub(
+    name,
+    {
+      request: anything<object>(),
+      reply: anything<{ ended: string }>(),
+      deadlineMs: hourMs(),
+      chart: { Calling: { Next: "Done" }, Done: end },
+      data: () => ({ ended: "" }),
+    },
+    {
+      Calling: (s) =>
+        s.call(callee as typeof waiting, {
+          input: () => ({ withinMs: hourMs() }),
+          ok: (_data, { ended }) => s.raise("Next", { ended }),
+          failed: (_data, failure) =>
+            s.raise("Next", { ended: failure.kind === "error" ? failure.code : failure.kind }),
+          deadline: "Next",
+        }),
+      Done: ({ ended }) => ({ ended }),
+    },
+  );
+
+const calling = callingHub("calling", waiting);
+const callingSteps = callingHub("calling-steps", stepping);
 
 const work = spoke("work", { input: anything<object>(), output: anything<object>(), timeoutMs: hourMs() });
 
@@ -149,6 +182,10 @@ export function damageConformance(
     readonly opened: DamageableStore;
     readonly failures: { readonly code?: string; readonly message: string }[] = [];
     readonly events: string[] = [];
+    /** What its nodes have committed: the keys of each batch. */
+    readonly batches = new Map<number, readonly string[]>();
+    /** Nothing more is committed: what the node knows is lost, as if its process had been killed. */
+    isCut = false;
     node!: ClusterNode;
 
     constructor(opened: DamageableStore) {
@@ -157,18 +194,28 @@ export function damageConformance(
         this.broker.createTopic(topic, partitions);
     }
 
-    async start(isFirst = false): Promise<void> {
+    async start(isFirst = false, isStuck = false): Promise<void> {
       this.failures.length = 0;
       this.events.length = 0;
       const never = new Promise<object>(() => {});
       this.node = createNode({
-        hubs: [waiting, inLane, calling, working],
+        hubs: [waiting, stepping, inLane, calling, callingSteps, working],
         workers: [worker(work, async () => (isFirst ? never : {}))],
         schedules: ["hurt", "sound"].map((one) =>
           schedule(one, { everyMs: 24 * hourMs(), hub: working, request: () => ({}) } as never),
         ),
         shards,
-        store: this.opened.store,
+        store: () =>
+          new FaultyStore(this.opened.store(), {
+            faultAt: (_number, { seq, journal }) => {
+              if (this.isCut) return "fail";
+              this.batches.set(
+                seq,
+                journal.map(({ key }) => key),
+              );
+              return undefined;
+            },
+          }),
         log: this.log,
         channels: [channel],
         drainMs: 0,
@@ -178,8 +225,22 @@ export function damageConformance(
         },
         onFailure: (error) => void this.failures.push(error),
       });
+      this.isCut = false;
       await this.node.start();
-      await until(() => this.node.shards[0]?.status === "running");
+      await until(() => (isStuck ? this.failures.length > 0 : this.node.shards[0]?.status === "running"));
+    }
+
+    async kill(): Promise<void> {
+      this.isCut = true;
+      await this.node.stop();
+    }
+
+    /** Does things to runs, and gives the batches that were about them. */
+    async batchesOf(body: () => Promise<unknown>): Promise<number[]> {
+      const before = Math.max(0, ...this.batches.keys());
+      await body();
+      const since = [...this.batches].filter(([seq, keys]) => seq > before && keys.length > 0);
+      return since.map(([seq]) => seq);
     }
 
     async submitWaiting(key: string, withinMs = hourMs()): Promise<string> {
@@ -345,6 +406,101 @@ export function damageConformance(
         ["bob"],
       );
       ok(world.events.some((message) => message.includes("the commands of batch")));
+    });
+
+    const step = (world: World, key: string, number: number): Promise<unknown> =>
+      world.node.signal(key, "go", { on: `${key} ${number}` }, { commandId: `${key} ${number}` });
+
+    /** Begins runs in several ways, and gives the batches that harm some of them. */
+    const beginHarmed = async (world: World): Promise<number[]> => {
+      await world.submitWaiting("stored-ends");
+      for (const key of ["steps-hurts", "steps-ends", "steps"])
+        await world.node.submit(stepping, {}, { key });
+      await world.node.submit(callingSteps, {}, { key: "calls-hurt" });
+      for (const key of ["calls", "waits"]) await world.submitWaiting(key);
+      await until(async () => (await world.node.request("calls-hurt/0")).state === "First");
+      // The rows know all that has happened so far.
+      await world.node.stop();
+      await world.start(true);
+      await world.submitWaiting("sound");
+      await step(world, "steps", 1);
+      const harmed = await world.batchesOf(async () => {
+        await world.submitWaiting("begun-hurts");
+        await world.go("stored-ends");
+        await world.submitWaiting("begun-ends").then(() => world.go("begun-ends"));
+        for (const key of ["steps-hurts", "steps-ends", "calls-hurt/0"]) await step(world, key, 1);
+      });
+      await world.submitWaiting("later");
+      await step(world, "steps-ends", 2);
+      await step(world, "steps", 2);
+      await world.kill();
+      return harmed;
+    };
+
+    it("a batch of the journal after the checkpoint harms the runs that it was about, and no others", async (world) => {
+      const harmed = await beginHarmed(world);
+      ok(harmed.length > 0);
+      for (const seq of harmed) await world.opened.damage({ table: "journal", column: "record", seq });
+      // What is found is known also after the next checkpoint, which covers the batch, and after another kill.
+      for (const life of ["first", "killed", "later", "last"]) {
+        await world.start();
+        const { node } = world;
+        strictEqual(node.health().ready && node.shards[0]?.status, "running", life);
+        for (const key of ["stored-ends", "begun-ends"]) deepStrictEqual(await node.answer(key), result(key));
+        for (const key of ["steps-ends", "steps"])
+          deepStrictEqual(await node.answer(key), result(`${key} 2`));
+        deepStrictEqual(await node.answer("calls-hurt", { waitMs }), result("WW_STORE_CORRUPT"));
+        for (const key of ["steps-hurts", "begun-hurts", "calls-hurt/0"]) {
+          await rejects(node.request(key), damaged, key);
+          await rejects(node.answer(key), damaged, key);
+          await rejects(node.cancel(key), damaged, key);
+          await rejects(node.signal(key, "go", { on: "x" }), damaged, key);
+        }
+        await rejects(node.submit(stepping, {}, { key: "steps-hurts" }), damaged);
+        await rejects(world.submitWaiting("begun-hurts"), damaged);
+        ok(world.events.some((message) => message.includes("the run steps-hurts")));
+        ok((node.health().warnings ?? []).length > 0);
+        deepStrictEqual(await world.submitWaiting(life).then(() => world.go(life)), result(life));
+        if (life === "first") {
+          for (const seq of harmed)
+            ok(world.events.some((message) => message.includes(`batch ${seq} of the journal`)));
+          await world.kill();
+        } else await node.stop();
+      }
+      await world.start();
+      for (const key of ["waits", "calls", "sound", "later"])
+        deepStrictEqual(await world.go(key), result(key));
+    });
+
+    it("a batch whose runs nobody knows stops its shard, until somebody gives it up", async (world) => {
+      const harmed = await beginHarmed(world);
+      for (const seq of harmed)
+        for (const column of ["record", "runs"]) await world.opened.damage({ table: "journal", column, seq });
+      for (const seq of harmed) {
+        await world.start(false, true);
+        const text = new RegExp(`batch ${seq} of the journal is damaged[^]*repair --give-up ${seq}\\.`);
+        await until(() => world.failures.some(({ message }) => text.test(message)));
+        ok(world.failures.every(({ code }) => code === "WW_STORE_CORRUPT"));
+        const { warnings = [] } = world.node.health();
+        ok(warnings.some((warning) => warning.includes(`batch ${seq} of the journal`)));
+        await world.node.stop();
+        await world.opened.giveUp(seq);
+      }
+      for (const life of ["first", "later"]) {
+        await world.start();
+        const { node } = world;
+        strictEqual(node.shards[0]?.status, "running", life);
+        // What has ended is known, and what was there and may have gone on is not.
+        for (const key of ["stored-ends", "begun-ends"]) deepStrictEqual(await node.answer(key), result(key));
+        for (const key of ["steps-hurts", "waits"]) {
+          await rejects(node.request(key), damaged, key);
+          await rejects(node.signal(key, "go", { on: "x" }), damaged, key);
+        }
+        deepStrictEqual(await world.submitWaiting(life).then(() => world.go(life)), result(life));
+        await node.stop();
+      }
+      await world.start();
+      deepStrictEqual(await world.go("later"), result("later"));
     });
   });
 }

@@ -13,6 +13,7 @@ import type {
   Facet,
   FacetCount,
   Found,
+  Harm,
   LaneRun,
   LogProgress,
   StoreFilter,
@@ -36,6 +37,7 @@ interface Disk {
   lastSeq: number;
   logProgress: LogProgress | undefined;
   downtimes: string | undefined;
+  harms: string | undefined;
   /** The last epoch whose owner has stopped in order. */
   stopped: number;
   readonly journal: Map<number, string>;
@@ -97,26 +99,28 @@ export class MemoryStore implements Store {
     disk.owner = owner;
     disk.epoch++;
     this.#epoch = disk.epoch;
-    const { epoch, engineTime, lastSeq: seq, logProgress, downtimes, stopped } = disk;
+    const { epoch, engineTime, lastSeq: seq, logProgress, downtimes, harms, stopped } = disk;
     return {
       epoch,
       engineTime,
       seq,
       ...(stopped === epoch - 1 ? { afterStop: true as const } : {}),
       ...(downtimes === undefined ? {} : { downtimes: JSON.parse(downtimes) as Downtime[] }),
+      ...(harms === undefined ? {} : { harms: JSON.parse(harms) as Harm[] }),
       ...(logProgress === undefined ? {} : { logProgress }),
     };
   }
 
   peek(): ShardState {
     this.#check();
-    const { owner, epoch, engineTime, lastSeq: seq, checkpoint, logProgress } = this.#disk;
+    const { owner, epoch, engineTime, lastSeq: seq, checkpoint, harms, logProgress } = this.#disk;
     return {
       owner,
       epoch,
       engineTime,
       seq,
       checkpoint,
+      ...(harms === undefined ? {} : { harms: JSON.parse(harms) as Harm[] }),
       ...(logProgress === undefined ? {} : { logProgress }),
     };
   }
@@ -260,6 +264,7 @@ export class MemoryStore implements Store {
     disk.lastSeq = commit.seq;
     if (commit.logProgress !== undefined) disk.logProgress = { ...commit.logProgress };
     if (commit.downtimes !== undefined) disk.downtimes = JSON.stringify(commit.downtimes);
+    if (commit.harms !== undefined) disk.harms = JSON.stringify(commit.harms);
     if (commit.stops === true) disk.stopped = commit.epoch;
     if (audit !== undefined) disk.audit = [...disk.audit, audit];
     disk.journal.set(commit.seq, record);
@@ -393,6 +398,7 @@ const newDisk = (): Disk => ({
   lastSeq: 0,
   logProgress: undefined,
   downtimes: undefined,
+  harms: undefined,
   stopped: -1,
   journal: new Map(),
   runs: new Map(),

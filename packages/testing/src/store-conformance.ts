@@ -523,6 +523,18 @@ export function storeConformance(
       return again;
     });
 
+    test("keeps the harms that were last written", async ({ store, reopen }, owner) => {
+      const harms = [{ seq: 3, runs: [1, 4_294_967_295] }, { seq: 4 }];
+      await owner.commit({ harms: [] });
+      await owner.commit({ harms });
+      await owner.commit({});
+      same((await store.peek()).harms, harms);
+      same((await store.claim("again")).harms, harms);
+      const again = await reopen();
+      same((await again.store.claim("next")).harms, harms);
+      return again;
+    });
+
     test("keeps the downtimes that were last written", async ({ store, reopen }, owner) => {
       const downtimes = [{ from: 1, to: 1_700_000_000_000 }];
       await owner.commit({ downtimes: [] });

@@ -1,5 +1,5 @@
-import type { AnyHub } from "@wheelwork/core";
-import { createEngine, silentLogger } from "@wheelwork/engine";
+import type { AnyHub, Hub } from "@wheelwork/core";
+import { createEngine, silentLogger, type Engine } from "@wheelwork/engine";
 import { northbound } from "@wheelwork/northbound";
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -127,6 +127,45 @@ test("a store is backed up while its engine runs, and never over another file", 
   expect((await cli("requests", "answer", "k4", "--store", to)).status).toBe(0);
   const again = await cli("backup", to, "--store", store);
   expect([again.status, again.stderr]).toEqual([1, expect.stringContaining("is there already")]);
+});
+
+test("a batch that nobody can read, nor say whose it was, is given up", async () => {
+  const store = killed();
+  const db = new DatabaseSync(store);
+  const { seq } = db.prepare("SELECT max(seq) AS seq FROM journal").get() as { seq: number };
+  db.exec(`UPDATE journal SET record = x'00', runs = NULL WHERE seq = ${seq}`);
+  db.close();
+  const start = async (): Promise<Engine> => {
+    const engine = createEngine({ hubs: [counting], workers: [], store, logger: silentLogger });
+    await engine.start();
+    return engine;
+  };
+  await expect(start()).rejects.toThrow(
+    new RegExp(`WW_STORE_CORRUPT: batch ${seq} of the journal is damaged[^]*repair --give-up ${seq}\\.`),
+  );
+  const repair = async (...args: string[]): Promise<[number | null, string]> => {
+    const { status, stdout, stderr } = await cli("repair", ...args);
+    return [status, stdout + stderr];
+  };
+  expect((await repair("--store", store))[0]).toBe(2);
+  expect((await repair("--store", store, "--give-up", "-1"))[0]).toBe(2);
+  expect(await repair("--store", store, "--give-up", "1")).toEqual([
+    1,
+    expect.stringContaining("it is sound"),
+  ]);
+  expect(await repair("--store", store, "--give-up", "99")).toEqual([
+    1,
+    expect.stringContaining("no such batch"),
+  ]);
+  expect(await repair("--store", store, "--give-up", `${seq}`)).toEqual([
+    0,
+    `batch ${seq} is given up: the next start goes on without it\n`,
+  ]);
+  expect((await repair("--store", store, "--give-up", `${seq}`))[0]).toBe(1);
+  const engine = await start();
+  onTestFinished(() => engine.stop());
+  expect((await repair("--store", store, "--give-up", "1"))[1]).toContain("WW_STORE_LOCKED");
+  await engine.submit(counting as Hub<{ readonly n: number }>, { n: 1 }, { key: "new" });
 });
 
 test("the doctor says what is well, what is not, and what to do", async () => {

@@ -1,5 +1,5 @@
 import type { RunEvent } from "@wheelwork/core";
-import { sound } from "../ports/damage.ts";
+import { isDamaged } from "../ports/damage.ts";
 import type { Batch, ShardState, Store } from "../ports/ports.ts";
 
 /** What happened to one run in one batch. */
@@ -8,7 +8,7 @@ interface RunBatch {
   readonly events: readonly RunEvent[];
 }
 
-/** Records of so many bytes are kept. Of a journal that is longer, each question reads all. */
+/** Records of so many bytes are kept. Of a journal that is longer, or damaged, each question reads all. */
 const mostBytes = 32 * 1024 * 1024;
 
 /** A journal as it was read. What has come since is added to it. */
@@ -26,7 +26,7 @@ interface Kept {
 export class KeptJournal {
   readonly #store: Pick<Store, "peek" | "journal">;
   #kept: Kept | undefined = undefined;
-  /** The journal after this checkpoint is too long to be kept. */
+  /** The journal after this checkpoint is not kept. */
   #longAfter: number | undefined = undefined;
   #reading: Promise<Kept | undefined> | undefined = undefined;
   #next: Promise<Kept | undefined> | undefined = undefined;
@@ -40,7 +40,7 @@ export class KeptJournal {
     this.#kept = undefined;
   }
 
-  /** All batches after the last checkpoint that are committed now; undefined: they are too long to be kept. */
+  /** All batches after the last checkpoint that are committed now; undefined: they are not kept. */
   async batches(): Promise<readonly Batch[] | undefined> {
     return (await this.#read())?.batches;
   }
@@ -101,7 +101,12 @@ export class KeptJournal {
     let follows = last === undefined;
     // From the last one on: a store that has lost commits has another one there.
     for await (const read of this.#store.journal(last === undefined ? state.checkpoint : last.seq - 1)) {
-      const batch = sound(read);
+      if (isDamaged(read)) {
+        // As one that is too long: who asks reads it, and sees which runs it has harmed.
+        kept.bytes = Number.POSITIVE_INFINITY;
+        break;
+      }
+      const batch = read;
       if (!follows && last !== undefined) {
         if (batch.seq !== last.seq || batch.at !== last.at || batch.bytes !== last.bytes) return false;
         follows = true;

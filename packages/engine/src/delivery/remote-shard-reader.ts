@@ -1,7 +1,8 @@
-import type { Answer, HistoryEvent, RunEvent } from "@wheelwork/core";
+import type { Answer, HistoryEvent, RunEvent, WheelworkError } from "@wheelwork/core";
 import { apply, restore, Run } from "@wheelwork/core/kernel";
 import { nextTurn } from "../ports/clock.ts";
-import { damageOf, isDamaged, sound } from "../ports/damage.ts";
+import { damageOf, isDamaged } from "../ports/damage.ts";
+import { Harms } from "../ports/harms.ts";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type {
   AuditAbout,
@@ -22,6 +23,7 @@ import {
   type HistoryPart,
   type HistoryRange,
 } from "../ports/history.ts";
+import { harmingReader } from "../shard/harming.ts";
 import { isBeginning, type Beginning } from "../shard/records.ts";
 import type { RunFeed } from "../requests/access.ts";
 import type { ShardSummary } from "../requests/api.ts";
@@ -38,6 +40,14 @@ import { RunTail } from "./run-tail.ts";
 interface Known {
   readonly known: Run | StoredAnswer | undefined;
   readonly seq: number;
+}
+
+/** What happened to one run in one batch. */
+interface RunBatch {
+  readonly seq: number;
+  readonly events: readonly RunEvent[];
+  /** The batch cannot be read, and was about the run. */
+  readonly damage?: WheelworkError;
 }
 
 /** Somebody who watches what happens to a request of a shard of another node. */
@@ -91,6 +101,7 @@ const following: RetryPolicy = { minMs: 2 * followMs, maxMs: 1000 };
 export class RemoteShardReader {
   readonly tail: JournalTail;
   readonly #store: Store;
+  readonly #harms = new Harms();
   readonly #clock: Clock;
   readonly #histories: HistoryReader;
   /** Kept as long as somebody watches. */
@@ -102,7 +113,8 @@ export class RemoteShardReader {
   #following: Promise<void> | undefined = undefined;
   readonly #closed = new AbortController();
 
-  constructor(store: Store, clock: Clock) {
+  constructor(given: Store, clock: Clock) {
+    const store = harmingReader(given, this.#harms);
     this.#histories = new HistoryReader((key) => store.history(key), clock);
     this.tail = new JournalTail({ store }, clock);
     this.#journal = new KeptJournal(store);
@@ -167,6 +179,7 @@ export class RemoteShardReader {
     const { batches } = await this.#of(key, seq);
     for (const batch of batches) {
       if (batch.seq <= seq) continue;
+      if (batch.damage !== undefined) throw batch.damage;
       // A key that is free again begins another run.
       if (isBeginning(batch.events[0])) events.length = 0;
       for (const event of batch.events) events.push(event);
@@ -230,7 +243,8 @@ export class RemoteShardReader {
   async #lookUp(key: string, checkpoint: number): Promise<Known> {
     const { run, seq } = await this.#replayedOne(checkpoint, key);
     const [found] = await this.#store.find([key]);
-    const damage = found && damageOf(found);
+    // A run that has begun since has nothing to do with what is damaged.
+    const damage = found && (run === undefined ? damageOf(found) : found.damagedAnswer?.damage);
     if (damage !== undefined) throw damage;
     if (run !== undefined) return { known: run.status === "ended" ? found?.answer : run, seq };
     if (found?.run === undefined) return { known: found?.answer, seq };
@@ -342,16 +356,25 @@ export class RemoteShardReader {
   }
 
   /** What happened to a run after a batch, and the number of the last batch of all. */
-  async #of(key: string, after: number): Promise<NonNullable<Awaited<ReturnType<KeptJournal["of"]>>>> {
+  async #of(
+    key: string,
+    after: number,
+  ): Promise<{ readonly batches: readonly RunBatch[]; readonly last: number }> {
     const kept = await this.#journal.of(key);
     this.#dismiss();
     if (kept !== undefined) return kept;
-    const batches = [];
+    const batches: RunBatch[] = [];
     let last = after;
     for await (const batch of this.#store.journal(after)) {
-      const { seq, entries } = sound(batch);
+      const { seq } = batch;
       last = seq;
-      for (const entry of entries) if (entry.key === key) batches.push({ seq, events: entry.events });
+      if (isDamaged(batch)) {
+        const { damage } = batch;
+        if (!this.#harms.has(seq)) throw damage;
+        if (this.#harms.touches(seq, key)) batches.push({ seq, events: [], damage });
+        continue;
+      }
+      for (const entry of batch.entries) if (entry.key === key) batches.push({ seq, events: entry.events });
     }
     return { batches, last };
   }
@@ -387,7 +410,8 @@ export class RemoteShardReader {
       // A key that is free again begins another run.
       if (isBeginning(batch.events[0])) [run, known] = [new Run(key), 0];
       if (run === undefined || batch.seq <= known) continue;
-      for (const event of batch.events) apply(run, event);
+      if (batch.damage !== undefined) run = undefined;
+      else for (const event of batch.events) apply(run, event);
     }
     return { run, seq };
   }
@@ -401,9 +425,16 @@ export class RemoteShardReader {
     const kept = await this.#journal.batches();
     this.#dismiss();
     for await (const batch of kept ?? this.#store.journal(checkpoint)) {
-      const { seq, entries } = sound(batch);
+      const { seq } = batch;
       if (seq <= checkpoint) continue;
       last = Math.max(last, seq);
+      if (isDamaged(batch)) {
+        if (!this.#harms.has(seq)) throw batch.damage;
+        for (const key of runs.keys())
+          if (seq > (known.get(key) ?? 0) && this.#harms.touches(seq, key)) runs.delete(key);
+        continue;
+      }
+      const { entries } = batch;
       const absent = entries.filter(({ key, events }) => !runs.has(key) && !isBeginning(events[0]));
       const found = absent.length === 0 ? [] : await this.#store.find(absent.map(({ key }) => key));
       for (const { run } of found) {

@@ -12,6 +12,7 @@ import type {
 } from "@wheelwork/core";
 import type { IncidentKind, RunSnapshot } from "@wheelwork/core/kernel";
 import type { Activity, FacetCount, StoreFilter, RequestList } from "./filter.ts";
+import type { Harm } from "./harms.ts";
 
 /** A value now, or later: a store in the same process commits at once, one over a network does not. */
 export type MaybePromise<T> = T | Promise<T>;
@@ -149,6 +150,8 @@ export interface Commit {
   readonly checkpoint?: Checkpoint;
   /** The downtimes that retention must know, in place of those before. */
   readonly downtimes?: readonly Downtime[];
+  /** The runs that damaged batches have harmed, in place of those before. */
+  readonly harms?: readonly Harm[];
   /** The owner stops in order: this is its last batch. */
   readonly stops?: true;
   /** The commands of the batch that somebody gave, in their order. */
@@ -188,6 +191,8 @@ export interface Claim {
   readonly afterStop?: true;
   /** Those of the last commit that had some, oldest first. */
   readonly downtimes?: readonly Downtime[];
+  /** Those of the last commit that had some, or that an operator has added. */
+  readonly harms?: readonly Harm[];
   /** That of the last commit that had some. */
   readonly logProgress?: LogProgress;
   /** The wall clock of the store's server, in milliseconds since 1970. Absent: the store has no clock but the engine's. */
@@ -268,6 +273,8 @@ export interface Found {
   readonly damagedRun?: DamagedRun;
   /** The answer is there and cannot be read. */
   readonly damagedAnswer?: DamagedAnswer;
+  /** Nothing is there of the run, and a damaged batch may have had it. */
+  readonly missingRun?: Damaged;
 }
 
 /** What is damaged in the store. It harms nobody but those who ask for it: see damage.ts. */
@@ -289,9 +296,11 @@ export interface DamagedLaneRun extends Damaged {
   readonly key: string;
 }
 
-/** A batch of the journal whose record cannot be read: nobody knows which runs it was about. */
+/** A batch of the journal whose record cannot be read. */
 export interface DamagedBatch extends Damaged {
   readonly seq: number;
+  /** The hashes of the keys of its runs. Absent: nobody knows which runs it was about. */
+  readonly runs?: readonly number[];
 }
 
 /** Stored runs that are due. */

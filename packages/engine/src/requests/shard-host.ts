@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Suspects } from "../attempts/suspects.ts";
 import { nextTurn, systemClock } from "../ports/clock.ts";
+import { Harms } from "../ports/harms.ts";
 import { givenKey, scheduleKey } from "../ports/keys.ts";
 import { defaultLogger } from "../ports/logger.ts";
 import type { Bus, Clock, EngineEvent, Logger, ShardState, Store } from "../ports/ports.ts";
@@ -15,6 +16,7 @@ import { defaultMemoryBytes } from "../shard/memory.ts";
 import { scheduleHub } from "../schedules/hub.ts";
 import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { Damages } from "../shard/damages.ts";
+import { harming } from "../shard/harming.ts";
 import { noticing } from "../shard/noticing.ts";
 import { Shard } from "../shard/shard.ts";
 import { checkLog } from "../shard/tenure.ts";
@@ -109,7 +111,10 @@ export class ShardHost {
     const { clock = systemClock, logger = defaultLogger(), random = Math.random } = options;
     this.#options = options;
     this.#damages = new Damages(logger, observe, options.onDamage);
-    const store = (this.store = noticing(options.store, (damage) => this.#damages.tell(damage)));
+    const harms = new Harms();
+    const store = (this.store = noticing(harming(options.store, harms), (damage) =>
+      this.#damages.tell(damage),
+    ));
     this.hubs = hubs;
     this.#clock = clock;
     this.#logger = logger;
@@ -126,6 +131,7 @@ export class ShardHost {
     ];
     this.shard = new Shard({
       store,
+      harms,
       clock,
       bus,
       replies,

@@ -4,6 +4,7 @@ import type { Redact } from "../attempts/outcomes.ts";
 import type { Suspects } from "../attempts/suspects.ts";
 import type { Worker } from "../attempts/worker.ts";
 import type { Bus, Claim, Clock, EngineEvent, Logger, Store } from "../ports/ports.ts";
+import type { Harms } from "../ports/harms.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import { earlierOf } from "./engine-time.ts";
 import type { Tracing } from "../ports/trace.ts";
@@ -30,6 +31,8 @@ export interface ShardOptions {
   readonly retentionMs: number;
   /** See `CommonOptions.maxDowntimeMs`. */
   readonly maxDowntimeMs: number;
+  /** What the store has found of damaged batches (`harming`). Absent: it looks for none. */
+  readonly harms?: Harms;
   /** Absent: inputs come from callers alone. */
   readonly feed?: Feed;
   /** Those of all shards of the process. Default: the shard is the only one. */

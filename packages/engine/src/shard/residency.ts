@@ -2,13 +2,15 @@ import { TurnoverMap } from "./turnover-map.ts";
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import { apply, deepFreeze, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
 import { BusyTurns } from "../ports/clock.ts";
-import { damageOf, isDamaged } from "../ports/damage.ts";
+import { damageOf, hasEnded, isDamaged } from "../ports/damage.ts";
+import { Harms } from "../ports/harms.ts";
 import { rootOf } from "../ports/keys.ts";
 import type {
   Clock,
   Batch as JournalBatch,
   BegunRuns,
   Checkpoint,
+  DamagedBatch,
   DamagedRun,
   DueRuns,
   Found,
@@ -51,6 +53,9 @@ const longFactor = 0.25;
  * since are not written: most end soon, and would have been written for nothing.
  */
 const notedFactor = 0.75;
+
+/** Rows of runs that are looked up at once. */
+const maxFound = 500;
 
 /** Events of a history that one row holds. */
 const maxPartEvents = 1000;
@@ -103,6 +108,7 @@ export class Residency {
   readonly #endedStored = new Map<string, ListedAs | undefined>();
   /** Runs that were to come into memory, and cannot be read. They stay in the store as they are, and nobody works on them. */
   readonly #damaged = new Map<string, DamagedRun>();
+  readonly #harms: Harms;
   /** About how many bytes the runs in memory take. */
   #weight = 0;
   #eventsSinceCheckpoint = 0;
@@ -122,8 +128,16 @@ export class Residency {
   #loadedTo = { due: 0, key: "" };
   #scanAt = Number.POSITIVE_INFINITY;
 
-  constructor(store: Store, deadlines: Deadlines, time: EngineTime, limits: ResidencyLimits, lanes: Lanes) {
+  constructor(
+    store: Store,
+    deadlines: Deadlines,
+    time: EngineTime,
+    limits: ResidencyLimits,
+    lanes: Lanes,
+    harms = new Harms(),
+  ) {
     this.lanes = lanes;
+    this.#harms = harms;
     this.#store = store;
     this.#deadlines = deadlines;
     this.#time = time;
@@ -209,7 +223,7 @@ export class Residency {
     const live = this.#live.get(key);
     if (live !== undefined || this.#endedStored.has(key)) return live;
     const { run: stored, damagedRun } = found.get(key) ?? {};
-    if (damagedRun !== undefined) this.#damaged.set(key, damagedRun);
+    if (damagedRun !== undefined) this.#noteDamaged(damagedRun, found.get(key));
     if (stored === undefined) return undefined;
     const restored = this.#restore(stored);
     // Its callback was not in memory either.
@@ -219,7 +233,9 @@ export class Residency {
 
   /** Why a run that should be in memory is not there; undefined: it is, or has ended, or never was. */
   damageOf(key: string): WheelworkError | undefined {
-    return this.#damaged.get(key)?.damage;
+    const damage = this.#damaged.get(key)?.damage;
+    if (damage !== undefined || this.#live.has(key) || this.#endedStored.has(key)) return damage;
+    return this.#harms.ofMissing(key);
   }
 
   /** Why what is known of a request cannot be given; undefined: it can be, or there is nothing. */
@@ -258,7 +274,7 @@ export class Residency {
 
   /**
    * Reads back all that must be in memory: runs that are hot, and what the journal says since the last checkpoint.
-   * @throws WheelworkError WW_STORE_CORRUPT when a batch of the journal is damaged: nobody knows which runs it was about.
+   * @throws WheelworkError WW_STORE_CORRUPT when a batch of the journal is damaged, and nobody knows which runs it was about.
    */
   async load(turns: BusyTurns): Promise<void> {
     for await (const stored of this.#store.hotRuns()) {
@@ -267,10 +283,11 @@ export class Residency {
       if (turns.tookOne()) await turns.next();
     }
     for await (const batch of this.#store.journal()) {
-      if (isDamaged(batch)) throw batch.damage;
-      await this.#replay(batch);
+      if (isDamaged(batch)) await this.#harm(batch);
+      else await this.#replay(batch);
       if (turns.tookOne()) await turns.next();
     }
+    await this.#leaveEnded();
     for (const [key, live] of this.#live) {
       if (turns.tookOne()) await turns.next();
       if (live.run.status !== "ended") {
@@ -354,6 +371,33 @@ export class Residency {
       }
     }
     for (const entry of entries) this.#replayRun(entry, seq);
+  }
+
+  /** A batch cannot be read: the runs that it was about leave, unless their rows are newer. */
+  async #harm({ seq, damage }: DamagedBatch): Promise<void> {
+    if (!this.#harms.has(seq)) throw unknownRuns(seq, damage);
+    const harmed = [...this.#live.values()].filter(
+      ({ run, rowSeq }) => rowSeq < seq && this.#harms.of(run.key, rowSeq) !== undefined,
+    );
+    for (const live of harmed) this.#remove(live);
+    for (let from = 0; from < harmed.length; from += maxFound) {
+      const keys = harmed.slice(from, from + maxFound).map(({ run }) => run.key);
+      for (const { damagedRun } of await this.#store.find(keys))
+        if (damagedRun !== undefined) this.#damaged.set(damagedRun.key, damagedRun);
+    }
+  }
+
+  /** Runs whose rows are damaged may have ended since: then their answers say all. */
+  async #leaveEnded(): Promise<void> {
+    const keys = [...this.#damaged.keys()];
+    for (let from = 0; from < keys.length; from += maxFound)
+      for (const found of await this.#store.find(keys.slice(from, from + maxFound)))
+        if (found.damagedRun !== undefined) this.#noteDamaged(found.damagedRun, found);
+  }
+
+  #noteDamaged(run: DamagedRun, found: Found | undefined): void {
+    if (found !== undefined && hasEnded(run, found)) this.#leaveDamaged(run);
+    else this.#damaged.set(run.key, run);
   }
 
   #replayRun({ key, events }: RunEvents, seq: number): void {
@@ -620,6 +664,16 @@ interface Sweep {
   readonly runs: Iterator<LiveRun, undefined>;
   left: number;
 }
+
+const unknownRuns = (seq: number, damage: WheelworkError): WheelworkError =>
+  new WheelworkError(
+    "WW_STORE_CORRUPT",
+    `batch ${seq} of the journal is damaged in the store, and nobody knows which runs it was about`,
+    {
+      next: `Restore the store from a backup, or let the shard go on without the batch: wheelwork repair --give-up ${seq}. Then all runs that were there, and have not been written since, are refused. See docs/durability.md.`,
+      cause: damage,
+    },
+  );
 
 /** Whether something of the run is committed. */
 const isKnown = ({ stored, stagedFrom }: LiveRun): boolean => stored || stagedFrom !== 0;

@@ -3,6 +3,7 @@ import type { HubDefinition } from "@wheelwork/core/kernel";
 import { BusyTurns } from "../ports/clock.ts";
 import type { Claim, Clock, EngineEvent, Logger, MaybePromise, Store } from "../ports/ports.ts";
 import type { Culprit } from "./batch.ts";
+import type { Harms } from "../ports/harms.ts";
 import { Decider } from "./decider.ts";
 import type { Tracing } from "../ports/trace.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -32,6 +33,8 @@ export interface TenureOptions {
   readonly retentionMs: number;
   readonly feed: Feed | undefined;
   readonly time: EngineTime;
+  /** See `ShardOptions.harms`. */
+  readonly harms?: Harms;
   readonly intake: Intake;
   readonly outcomes: OutcomeRules;
   /** The runs that the store has refused, by key. */
@@ -68,7 +71,14 @@ export class Tenure {
     this.deadlines = new Deadlines(time, clock, () => {
       if (!this.#isOver) loop.wake();
     });
-    this.residency = new Residency(store, this.deadlines, time, limits, new Lanes(options.hubs));
+    this.residency = new Residency(
+      store,
+      this.deadlines,
+      time,
+      limits,
+      new Lanes(options.hubs),
+      options.harms,
+    );
     this.log =
       feed === undefined
         ? undefined

@@ -1,5 +1,5 @@
-import { WheelworkError } from "@wheelwork/core";
 import { crc32 } from "node:zlib";
+import { damagedPart } from "../ports/damage.ts";
 
 // A database notices a page that it cannot make sense of. A bit that flips within a text it does not notice: the text may still
 // be JSON, and say something else. So what is written has a checksum, which is verified whenever it is read. It includes the
@@ -69,9 +69,6 @@ export function readPart<T>(place: string, read: () => T): T {
     return read();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw new WheelworkError("WW_STORE_CORRUPT", `${place} is damaged in the store: ${message}`, {
-      next: "Restore the store from a backup. Check the disk and the memory of the host.",
-      cause: error,
-    });
+    throw damagedPart(place, message, error);
   }
 }

@@ -46,7 +46,7 @@ export {
   type LabelWalk,
   type SoughtLabel,
 } from "./labels.ts";
-export { decodeBatch, encodeBatch, readBatch } from "./journal.ts";
+export { decodeBatch, encodeBatch, encodeRuns, readBatch } from "./journal.ts";
 export { isTaken, isUnstorable, refusedContent } from "./refused.ts";
 export {
   answerTexts,
@@ -55,6 +55,7 @@ export {
   archivedOf,
   auditBatchOf,
   downtimesOf,
+  harmsOf,
   foundOf,
   historyOf,
   historyText,

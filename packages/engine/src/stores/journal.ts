@@ -1,6 +1,7 @@
 import * as zlib from "node:zlib";
 import type { WheelworkError } from "@wheelwork/core";
 import type { Batch, DamagedBatch, RunEvents } from "../ports/ports.ts";
+import { keyHash } from "../ports/harms.ts";
 import { readPart, sealInPlace, sealBytes, unsealed } from "./checksums.ts";
 import { eventsOf, eventTexts, type StoredEvent } from "./event-texts.ts";
 
@@ -15,6 +16,8 @@ const compressFrom = 8192;
 const fastest = {
   params: { [zlib.constants.ZSTD_c_compressionLevel]: 1, [zlib.constants.ZSTD_c_checksumFlag]: 1 },
 };
+
+const hashBytes = 4;
 
 /** Records up to this size are made in a buffer that is used again: to get the memory for another costs more than to fill it. */
 const maxScratch = 4 * 1024 * 1024;
@@ -75,8 +78,8 @@ export function decodeBatch(seq: number, stored: unknown, only?: string): RunEve
   return readPart(`batch ${seq} of the journal`, () => decode(storedBatch(stored), only));
 }
 
-/** The same with its number and its time, or what is left of it. */
-export function readBatch(seq: number, stored: unknown): Batch | DamagedBatch {
+/** The same with its number and its time, or what is left of it. `runs`: what `encodeRuns` wrote. */
+export function readBatch(seq: number, stored: unknown, runs: unknown): Batch | DamagedBatch {
   try {
     return readPart(`batch ${seq} of the journal`, () => {
       const batch = storedBatch(stored);
@@ -84,13 +87,37 @@ export function readBatch(seq: number, stored: unknown): Batch | DamagedBatch {
       return { seq, at: batch[0], bytes, entries: decode(batch) };
     });
   } catch (error) {
-    return { seq, damage: error as WheelworkError };
+    const known = decodeRuns(seq, runs);
+    return { seq, damage: error as WheelworkError, ...(known === undefined ? {} : { runs: known }) };
   }
 }
 
 /** When a batch was committed. @throws WheelworkError WW_STORE_CORRUPT when its record is damaged. */
 export function timeOf(seq: number, stored: unknown): number {
   return readPart(`batch ${seq} of the journal`, () => storedBatch(stored)[0]);
+}
+
+/**
+ * Which runs a batch is about, for its row: the hashes of their keys, with a checksum before them. A damaged record harms these runs, and
+ * no others. It is a column of its own: what damages the one may spare the other.
+ */
+export function encodeRuns(seq: number, batch: readonly RunEvents[]): Uint8Array {
+  const bytes = Buffer.allocUnsafe(hashBytes * (1 + batch.length));
+  let at = hashBytes;
+  for (const { key } of batch) at = bytes.writeUInt32LE(keyHash(key), at);
+  bytes.writeUInt32LE(zlib.crc32(bytes.subarray(hashBytes), seq >>> 0));
+  return bytes;
+}
+
+/** What `encodeRuns` wrote; undefined: it is damaged, too, or an earlier version has written the batch. */
+function decodeRuns(seq: number, stored: unknown): number[] | undefined {
+  if (!(stored instanceof Uint8Array) || stored.length < hashBytes || stored.length % hashBytes !== 0)
+    return undefined;
+  const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.length);
+  if (bytes.readUInt32LE() !== zlib.crc32(bytes.subarray(hashBytes), seq >>> 0)) return undefined;
+  const runs: number[] = [];
+  for (let at = hashBytes; at < bytes.length; at += hashBytes) runs.push(bytes.readUInt32LE(at));
+  return runs;
 }
 
 type StoredRunEvents = readonly [key: string, ...events: StoredEvent[]];

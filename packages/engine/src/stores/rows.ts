@@ -17,6 +17,7 @@ import type {
   StoredRun,
 } from "../ports/ports.ts";
 import type { Activity, Facet } from "../ports/filter.ts";
+import type { Harm } from "../ports/harms.ts";
 import { isDamaged } from "../ports/damage.ts";
 import { incidentIn, jsonOf, labelsIn } from "./labels.ts";
 import { answerChecksum, readPart, sealed, unsealed, wrongChecksum, type AnswerTexts } from "./checksums.ts";
@@ -249,6 +250,12 @@ export function downtimesOf({ downtimes }: Row): { downtimes?: readonly Downtime
   return {
     downtimes: readPart("what is known of downtimes", () => JSON.parse(downtimes) as Downtime[]),
   };
+}
+
+/** The runs that damaged batches have harmed, by the row of their shard. @throws WheelworkError WW_STORE_CORRUPT when that is damaged. */
+export function harmsOf({ harms }: Row): { harms?: readonly Harm[] } {
+  if (typeof harms !== "string") return {};
+  return { harms: readPart("what is known of damaged batches", () => JSON.parse(harms) as Harm[]) };
 }
 
 /** Whether the owner before the one that has just claimed the shard has stopped in order, by its row. */

@@ -270,6 +270,13 @@ const migrations: readonly string[] = [
   ALTER TABLE audit ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0;
   CREATE INDEX audit_former ON audit (at, seq) WHERE indexed = 0;
   `,
+  `
+  -- Which runs a batch is about (journal.ts): a damaged one harms these alone. Earlier versions have not said it.
+  ALTER TABLE journal ADD COLUMN runs BLOB;
+  -- The runs that damaged batches have harmed, as JSON: [{"seq": number of the batch, "runs": [hash of a key, ...]}, ...]. Without runs:
+  -- nobody knows them, and an operator has given the batch up.
+  ALTER TABLE shard ADD COLUMN harms TEXT;
+  `,
 ];
 
 /** How many migrations this version knows. */

@@ -1,8 +1,8 @@
-import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
+import type { HistoryEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import { rootOf } from "../ports/keys.ts";
-import { decodeBatch, encodeBatch, readBatch, timeOf } from "./journal.ts";
+import { decodeBatch, encodeBatch, encodeRuns, readBatch, timeOf } from "./journal.ts";
 import {
   answerTexts,
   afterStopOf,
@@ -11,6 +11,7 @@ import {
   dataText,
   downtimesOf,
   foundOf,
+  harmsOf,
   historyOf,
   historyText,
   laneRunOf,
@@ -48,6 +49,7 @@ import type {
 import { auditTerm, auditTerms } from "./audit-terms.ts";
 import { incidentText, labelsText } from "./labels.ts";
 import { isTaken, isUnstorable, refusedContent } from "./refused.ts";
+import { fenced, isOfContent, isOfDisk, isReadOnly } from "./sqlite-errors.ts";
 import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { ReadOnlyFile } from "./sqlite-readonly.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
@@ -84,9 +86,6 @@ const auditAbout = `SELECT * FROM (
     SELECT * FROM (SELECT at, seq, entries FROM audit INDEXED BY audit_former
       WHERE indexed = 0 AND (at, seq) < (?, ?) ${newestBatches})
   ) ${newestBatches}`;
-
-/** What SQLite says of values that it never takes: SQLITE_TOOBIG, SQLITE_MISMATCH. */
-const contentErrors = new Set([18, 20]);
 
 type Row = Record<string, SQLInputValue>;
 
@@ -145,6 +144,7 @@ export class SqliteStore implements Store {
         ...this.#lastCommit(shard),
         ...afterStopOf(shard),
         ...downtimesOf(shard),
+        ...harmsOf(shard),
         ...logProgressOf(shard),
       };
     });
@@ -168,6 +168,7 @@ export class SqliteStore implements Store {
       epoch: Number(shard["epoch"]),
       ...this.#lastCommit(shard),
       checkpoint: Number(shard["checkpoint"]),
+      ...harmsOf(shard),
       ...logProgressOf(shard),
     };
   }
@@ -179,7 +180,19 @@ export class SqliteStore implements Store {
     const last = this.#get("SELECT seq FROM journal WHERE seq > ? ORDER BY seq DESC LIMIT 1", checkpoint);
     if (last === undefined) return { seq: checkpoint, engineTime };
     const seq = Number(last["seq"]);
-    return { seq, engineTime: Math.max(engineTime, this.#timeOf(seq)) };
+    return { seq, engineTime: Math.max(engineTime, this.#lastTime(seq, checkpoint)) };
+  }
+
+  /** When the last batch was committed that can be read. */
+  #lastTime(seq: number, checkpoint: number): number {
+    for (let at = seq; at > checkpoint; at--) {
+      try {
+        return this.#timeOf(at);
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== "WW_STORE_CORRUPT") throw error;
+      }
+    }
+    return 0;
   }
 
   /** When a batch was committed. Its record is read only if this object has not written it: it may be long, and `peek` is often asked. */
@@ -190,9 +203,9 @@ export class SqliteStore implements Store {
 
   *journal(after = this.#checkpoint): Iterable<Batch | DamagedBatch> {
     // Not an open iterator: a replay reads other rows in between.
-    const sql = "SELECT seq, record FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
+    const sql = "SELECT seq, record, runs FROM journal WHERE seq > ? ORDER BY seq LIMIT 1";
     for (let row = this.#get(sql, after); row !== undefined; row = this.#get(sql, row["seq"] as number)) {
-      yield readBatch(Number(row["seq"]), row["record"]);
+      yield readBatch(Number(row["seq"]), row["record"], row["runs"]);
     }
   }
 
@@ -352,9 +365,7 @@ export class SqliteStore implements Store {
     try {
       this.#writeAll(commit, undo);
     } catch (error) {
-      throw isUnstorable(error) || contentErrors.has((error as { errcode?: number }).errcode ?? 0)
-        ? refusedContent(error)
-        : error;
+      throw isUnstorable(error) || isOfContent(error) ? refusedContent(error) : error;
     }
   }
 
@@ -382,6 +393,8 @@ export class SqliteStore implements Store {
       }
       if (commit.downtimes !== undefined)
         this.#run("UPDATE shard SET downtimes = ? WHERE id = 0", JSON.stringify(commit.downtimes));
+      if (commit.harms !== undefined)
+        this.#run("UPDATE shard SET harms = ? WHERE id = 0", JSON.stringify(commit.harms));
       if (commit.audit !== undefined) this.#writeAudit(commit.audit, commit);
       if (commit.stops === true) this.#run("UPDATE shard SET stopped = epoch WHERE id = 0");
       if (commit.checkpoint !== undefined) this.#writeCheckpoint(commit.checkpoint, commit);
@@ -404,9 +417,10 @@ export class SqliteStore implements Store {
   /** One statement fences and writes. The shard's row is only read: a page that each commit changes is written by each. */
   #append({ seq, now, journal, epoch }: Commit): void {
     const { changes } = this.#run(
-      "INSERT INTO journal (seq, record) SELECT ?, ? FROM shard WHERE id = 0 AND epoch = ?",
+      "INSERT INTO journal (seq, record, runs) SELECT ?, ?, ? FROM shard WHERE id = 0 AND epoch = ?",
       seq,
       encodeBatch(now, journal),
+      encodeRuns(seq, journal),
       epoch,
     );
     if (changes !== 1) throw fenced();
@@ -749,27 +763,22 @@ export class SqliteStore implements Store {
 }
 
 /** Whether a commit writes nothing but its record of the journal. */
-const isJournalOnly = ({ answers, logProgress, downtimes, stops, checkpoint, audit }: Commit): boolean =>
+const isJournalOnly = ({
+  answers,
+  logProgress,
+  downtimes,
+  harms,
+  stops,
+  checkpoint,
+  audit,
+}: Commit): boolean =>
   answers.length === 0 &&
+  harms === undefined &&
   audit === undefined &&
   logProgress === undefined &&
   downtimes === undefined &&
   stops !== true &&
   checkpoint === undefined;
-
-const fenced = (): WheelworkError =>
-  new WheelworkError("WW_STORE_LOCKED", "another owner has taken over the store", {
-    next: "Stop this process, or the other one.",
-  });
-
-/** SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN, also in their extended forms. */
-const diskErrors = new Set([5, 6, 10, 13, 14]);
-
-/** Whether it may go better later, or on another disk. */
-const isOfDisk = (error: unknown): boolean =>
-  diskErrors.has(((error as { errcode?: number } | undefined)?.errcode ?? 0) & 0xff);
-
-const isReadOnly = (error: unknown): boolean => /readonly/i.test(String(error));
 
 const oldParts = `SELECT id, key, last_at, count, state, octet_length(events) AS bytes FROM history
   WHERE last_at < ? ORDER BY last_at, id LIMIT ?`;

@@ -10,6 +10,7 @@ import { exitCodeOf, exitCodes, type ExitCode } from "./exit-codes.ts";
 import { helpOf, markdown, overview } from "./help.ts";
 import { hubCommands } from "./hubs.ts";
 import { insideCommands } from "./inside.ts";
+import { repairCommand } from "./repair.ts";
 import { requestCommands } from "./requests.ts";
 import { scheduleCommands } from "./schedules.ts";
 import { settingCommands } from "./settings.ts";
@@ -27,6 +28,7 @@ const commands: readonly Command[] = [
   devCommand,
   doctorCommand,
   backupCommand,
+  repairCommand,
   ...settingCommands,
   ...tokenCommands,
   completionCommand,
