@@ -14,7 +14,7 @@ import {
 
 const now = 1000;
 const unassigned: AssignmentState = { name: "unassigned" };
-const causes: readonly ClaimFailure[] = ["too-old", "broken", "for-now"];
+const causes: readonly ClaimFailure[] = ["too-old", "unfit", "broken", "for-now"];
 
 /** A shard to which all this happens: its last state, and what was to be done about the last event. */
 function after(...events: readonly AssignmentEvent[]) {
@@ -30,6 +30,7 @@ const [takenOver, outdated, broken] = [
   { type: "outdated" },
   { type: "broken" },
 ] as const;
+const [fit, unfit] = [{ type: "fit" }, { type: "unfit" }] as const;
 const stillFenced = { type: "still-fenced" } as const;
 const failed = (cause: ClaimFailure): AssignmentEvent => ({ type: "claim-failed", cause, now });
 const checked = (isLost: boolean, at = now): AssignmentEvent => ({ type: "store-checked", isLost, now: at });
@@ -168,12 +169,14 @@ function possible({ state, runs }: World): AssignmentEvent[] {
     outdated,
     broken,
     stillFenced,
+    fit,
+    unfit,
     checked(true),
     checked(false),
   ];
   if (runs === "claim") return [...always, claimed, ...causes.map(failed)];
   if (runs === "release") return [...always, released];
-  return state.name === "waiting" || state.name === "failed" ? [...always, retry] : always;
+  return ["waiting", "failed", "unfit"].includes(state.name) ? [...always, retry] : always;
 }
 
 function step(world: World, event: AssignmentEvent): { readonly world: World; readonly problem?: string } {
@@ -211,32 +214,34 @@ test("in no state that can be reached is a shard claimed twice, or kept against 
     }
   }
   const names = new Set([...seen.values()].map(({ state }) => state.name));
-  expect(names.size).toBe(8);
+  expect(names.size).toBe(9);
   for (const world of seen.values()) {
     // Once the group takes it away, and what runs has come to its end, nothing is held.
     let left = step(world, takenAway).world;
     for (let end = left.runs; end !== undefined; end = left.runs)
       left = step(left, end === "claim" ? claimed : released).world;
-    expect(["unassigned", "refused"], JSON.stringify(world)).toContain(left.state.name);
-    // Once the group gives it, it is owned, unless this node lacks its hubs.
+    expect(["unassigned", "refused", "unfit"], JSON.stringify(world)).toContain(left.state.name);
+    // Once the group gives it, it is owned, unless this node lacks its hubs, or its clock is wrong.
     let taken = step(world, assigned).world;
     while (taken.runs !== undefined || taken.state.name === "waiting") {
       const event = taken.state.name === "waiting" ? retry : taken.runs === "claim" ? claimed : released;
       taken = step(taken, event).world;
     }
-    expect(["owned", "refused"], JSON.stringify(world)).toContain(taken.state.name);
+    expect(["owned", "refused", "unfit"], JSON.stringify(world)).toContain(taken.state.name);
   }
 });
 
 test("failures of a claim are told apart by their codes", () => {
-  const of = (code: "WW_HUB_UNKNOWN" | "WW_STORE_NEWER" | "WW_LOG_LOST" | "WW_STORE_LOCKED"): ClaimFailure =>
-    claimFailureOf(new WheelworkError(code, "as the test says"));
+  const of = (
+    code: "WW_CLOCK" | "WW_HUB_UNKNOWN" | "WW_STORE_NEWER" | "WW_LOG_LOST" | "WW_STORE_LOCKED",
+  ): ClaimFailure => claimFailureOf(new WheelworkError(code, "as the test says"));
   expect([of("WW_HUB_UNKNOWN"), of("WW_STORE_NEWER"), of("WW_LOG_LOST"), of("WW_STORE_LOCKED")]).toEqual([
     "too-old",
     "too-old",
     "broken",
     "for-now",
   ]);
+  expect(of("WW_CLOCK")).toBe("unfit");
   expect(claimFailureOf(new Error("the connection was lost"))).toBe("for-now");
 });
 
@@ -260,6 +265,10 @@ function assignment() {
         throw new Error("the store cannot be reached");
       }
       return owned > 1;
+    },
+    isFit: async () => {
+      did.push("examine");
+      return did.filter((one) => one === "examine").length > 1;
     },
     isLost: () => false,
     rejoin: () => void did.push("rejoin"),
@@ -308,6 +317,31 @@ test("a shard that was taken over asks the group after a while, with its reason 
     "release 7",
     "rejoin",
   ]);
+});
+
+test("a node whose clock is wrong refuses the shard until its clock is right, and claims nothing meanwhile", async () => {
+  const { clock, did, claims, shard } = assignment();
+  shard.assign(true);
+  claims[0]?.reject(new WheelworkError("WW_CLOCK", "far ahead"));
+  await clock.settle();
+  // The group has no other node, or gives it to one.
+  for (const isAssigned of [true, false, true]) {
+    shard.assign(isAssigned);
+    expect([shard.isRefused, shard.isWanted]).toEqual([true, false]);
+    expect(shard.failure).toContain("far ahead");
+  }
+  await clock.advance(20_000);
+  expect(did).toEqual([
+    "claim",
+    expect.stringContaining("failed: WW_CLOCK"),
+    "rejoin",
+    "examine",
+    "examine",
+    "rejoin",
+  ]);
+  expect([shard.isRefused, shard.failure]).toEqual([false, undefined]);
+  shard.assign(true);
+  expect(did.at(-1)).toBe("claim");
 });
 
 test("a shard that failed is claimed again until it is set right; its reason is reported once, and again if it changes", async () => {

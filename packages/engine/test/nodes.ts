@@ -78,6 +78,17 @@ export class Nodes {
     faultAt?: FaultPlan["faultAt"],
     more: Partial<NodeOptions> = {},
   ): Promise<Member> {
+    const member = await this.begin(commitMs, faultAt, more);
+    await this.clock.runUntil(() => member.node.shards.length > 0, 60_000);
+    return member;
+  }
+
+  /** The same without waiting for a shard. */
+  async begin(
+    commitMs: number,
+    faultAt?: FaultPlan["faultAt"],
+    more: Partial<NodeOptions> = {},
+  ): Promise<Member> {
     const process = this.clock.process();
     const stores: FaultyStore[] = [];
     const signals: EngineEvent[] = [];
@@ -103,7 +114,6 @@ export class Nodes {
       ...more,
     });
     await this.clock.runUntil(node.start(), 60_000);
-    await this.clock.runUntil(() => node.shards.length > 0, 60_000);
     return { node, process, stores, signals };
   }
 

@@ -125,7 +125,7 @@ export function statements(journal: string) {
     ), cells AS (${changeCells(firstAnswer + answerColumns.length, "fence, ")})`;
   const afterCells = firstAnswer + answerColumns.length + cellTypes.length;
   return {
-    peek: "SELECT * FROM shard WHERE id = $1",
+    peek: `SELECT *, ${serverMs} FROM shard WHERE id = $1`,
     shard: "SELECT epoch, owner, seq, lost FROM shard WHERE id = $1",
     size: `SELECT coalesce(sum(bytes) FILTER (WHERE relname ~ $1), 0) AS own,
         coalesce(sum(bytes) FILTER (WHERE relname !~ $2), 0) AS shared

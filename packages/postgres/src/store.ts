@@ -223,6 +223,7 @@ class PostgresStore implements Store {
       engineTime: Number(shard["engine_time"]),
       seq: Number(shard["seq"]),
       checkpoint: Number(shard["checkpoint"]),
+      serverMs: Number(shard["server_ms"]),
       ...(shard["lost"] === null ? {} : { lost: Number(shard["lost"]) - Number(shard["seq"]) }),
       ...harmsOf(shard),
       ...logProgressOf(shard),

@@ -24,12 +24,14 @@ import { retrying, type RetryPolicy } from "../ports/retry.ts";
  *            claimed again now and then, since nobody tells the node that they have.
  *   refused  The shard has runs of hubs that this node lacks (I20), or a newer version has written its store. For good: the group gives
  *            it to a node that can work on it.
+ *   unfit    The clock of this node is far from what the store has seen (WW_CLOCK). The group gives the shard to another node, if there is
+ *            one whose clock is right. This node looks at the clocks now and then, and refuses the shard meanwhile.
  *
  * Only one claim or release runs at a time, and neither can be taken back. What happens meanwhile changes the aim: the state
  * that `claiming` or `releasing` is to end in.
  */
 export type AssignmentState =
-  | { readonly name: "unassigned" | "fenced" | "failed" | "refused" }
+  | { readonly name: "unassigned" | "fenced" | "failed" | "refused" | "unfit" }
   | {
       readonly name: "claiming";
       readonly aim: Aim;
@@ -55,13 +57,18 @@ export type AssignmentEvent =
   /** Another owner has claimed the shard, and the loop has noticed; or has claimed it at some time, says its store. */
   | { readonly type: "taken-over" | "outdated" }
   | { readonly type: "broken" }
+  /** Whether a node that is unfit is so still. */
+  | { readonly type: "fit" | "unfit" }
   /** It was taken over some time ago. */
   | { readonly type: "still-fenced" }
   /** Whether the loop has its store now. */
   | { readonly type: "store-checked"; readonly isLost: boolean; readonly now: number };
 
-/** Why a claim failed: this node is older than what is stored, or lacks its hubs; only people can set it right; it may go better next time. */
-export type ClaimFailure = "too-old" | "broken" | "for-now";
+/**
+ * Why a claim failed: this node is older than what is stored, or lacks its hubs; its clock is wrong; only people can set it right; it may
+ * go better next time.
+ */
+export type ClaimFailure = "too-old" | "unfit" | "broken" | "for-now";
 
 /** What is to be done about it, in this order. */
 export type AssignmentAction =
@@ -69,6 +76,8 @@ export type AssignmentAction =
   | "release"
   /** Looks whether another owner has claimed the shard meanwhile. */
   | "confirm"
+  /** Looks whether the node is fit by now. */
+  | "examine"
   | "start-retry-timer"
   | "cancel-retry-timer"
   | "start-fence-timer"
@@ -99,6 +108,7 @@ export function transition(state: AssignmentState, event: AssignmentEvent): Tran
       return state.name === "claiming" ? claimFailed(state, event) : stay(state);
     case "retry":
       if (state.name === "failed") return claim();
+      if (state.name === "unfit") return to(state, "examine");
       if (state.name !== "waiting") return stay(state);
       return claim(Math.min(state.retryMs * 2, claiming.maxMs), state.lostSince);
     case "released":
@@ -110,6 +120,10 @@ export function transition(state: AssignmentState, event: AssignmentEvent): Tran
       return takenOver(state);
     case "broken":
       return broken(state);
+    case "fit":
+      return state.name === "unfit" ? to({ name: "unassigned" }, "rejoin") : stay(state);
+    case "unfit":
+      return state.name === "unfit" ? to(state, "start-retry-timer") : stay(state);
     case "still-fenced":
       return state.name === "fenced" || ("aim" in state && state.aim === "fenced")
         ? to(state, "rejoin")
@@ -133,6 +147,7 @@ function assigned(state: AssignmentState): Transition {
       return to(state, "confirm");
     case "waiting":
     case "refused":
+    case "unfit":
       return stay(state);
   }
 }
@@ -151,6 +166,7 @@ function unassigned(state: AssignmentState): Transition {
       return to({ name: "unassigned" });
     case "unassigned":
     case "refused":
+    case "unfit":
       return stay(state);
   }
 }
@@ -160,6 +176,7 @@ function claimFailed(
   { cause, now }: Extract<AssignmentEvent, { type: "claim-failed" }>,
 ): Transition {
   if (cause === "too-old") return to({ name: "refused" }, "report-refused", "rejoin");
+  if (cause === "unfit") return to({ name: "unfit" }, "report-failed", "rejoin", "start-retry-timer");
   if (cause === "broken")
     return aim === "unassigned" ? to({ name: aim }, "report-failed") : failed("report-failed");
   if (aim !== "owned") return to({ name: aim });
@@ -220,9 +237,10 @@ export function claimFailureOf(error: unknown): ClaimFailure {
     case "WW_HUB_UNKNOWN":
     case "WW_STORE_NEWER":
       return "too-old";
+    case "WW_CLOCK":
+      return "unfit";
     case "WW_LOG_LOST":
     case "WW_COMMITS_LOST":
-    case "WW_CLOCK":
     case "WW_CONFIG":
     case "WW_STORE_CORRUPT":
       return "broken";
@@ -238,6 +256,8 @@ export interface AssignmentEffects<Owned> {
   release(owned: Owned): Promise<void>;
   /** Whether nobody else has claimed the shard since. It rejects while the store cannot be reached. */
   isLatest(owned: Owned): Promise<boolean>;
+  /** Whether a claim would not be refused for the clock of this node. It rejects while the store cannot be reached. */
+  isFit(): Promise<boolean>;
   /** Whether the loop is without its store. */
   isLost(owned: Owned): boolean;
   /** Asks the group to share its partitions out anew. */
@@ -261,6 +281,7 @@ export class ShardAssignment<Owned> {
   /** The claim or release that is under way, or the last one. */
   #running: Promise<void> = Promise.resolve();
   #cancelRetry: () => void = () => {};
+  #isOver = false;
 
   constructor(effects: AssignmentEffects<Owned>) {
     this.#effects = effects;
@@ -275,13 +296,13 @@ export class ShardAssignment<Owned> {
     return isWanted(this.#state);
   }
 
-  /** Why the node does not work on the shard although the group says that it may have it; undefined: it does. */
+  /** Why the node does not work on the shard although the group says, or would say, that it may have it; undefined: it does. */
   get failure(): string | undefined {
     return this.#failure;
   }
 
   get isRefused(): boolean {
-    return this.#state.name === "refused";
+    return this.#state.name === "refused" || this.#state.name === "unfit";
   }
 
   /** Since when the shard is without its store, in monotonic time; undefined: it is not, or is not this node's to work on. */
@@ -292,7 +313,7 @@ export class ShardAssignment<Owned> {
   /** The group says who may have the shard: each time that it shares out, also if nothing changes. */
   assign(isAssigned: boolean): void {
     // What is still wrong is reported again.
-    if (this.#state.name !== "refused") this.#failure = undefined;
+    if (!this.isRefused) this.#failure = undefined;
     this.#handle({ type: isAssigned ? "assigned" : "unassigned" });
   }
 
@@ -320,6 +341,12 @@ export class ShardAssignment<Owned> {
     while (this.#state.name === "claiming" || this.#state.name === "releasing") await this.#running;
   }
 
+  /** The node has stopped. */
+  end(): void {
+    this.#isOver = true;
+    this.#cancelRetry();
+  }
+
   #handle(event: AssignmentEvent, error?: Error): void {
     const { state, actions } = transition(this.#state, event);
     this.#state = state;
@@ -339,8 +366,12 @@ export class ShardAssignment<Owned> {
       case "confirm":
         void this.#confirm();
         return;
+      case "examine":
+        void this.#examine();
+        return;
       case "start-retry-timer": {
-        if (this.#state.name !== "waiting" && this.#state.name !== "failed") return;
+        const { name } = this.#state;
+        if (this.#isOver || (name !== "waiting" && name !== "failed" && name !== "unfit")) return;
         const pauseMs = this.#state.name === "waiting" ? this.#state.retryMs : failedMs;
         this.#cancelRetry = clock.after(pauseMs, () => this.#handle({ type: "retry" }));
         return;
@@ -375,6 +406,13 @@ export class ShardAssignment<Owned> {
     }
     this.#failure = undefined;
     this.#handle({ type: "claimed" });
+  }
+
+  async #examine(): Promise<void> {
+    // A store that is away says nothing of the clocks.
+    const isFit = await this.#effects.isFit().catch(() => false);
+    if (isFit) this.#failure = undefined;
+    this.#handle({ type: isFit ? "fit" : "unfit" });
   }
 
   async #release(): Promise<void> {

@@ -180,6 +180,7 @@ class Node implements Shards {
     const noteAll = this.#routing.end();
     this.#assign([]);
     await this.#settled();
+    for (const assignment of this.#assignments) assignment.end();
     // What the shards have committed at last need not come once more.
     await noteAll();
     await this.#leave();
@@ -335,6 +336,7 @@ class Node implements Shards {
         logger.info({ shard, node }, "a shard is let go");
         observe?.({ name: "shard-released", shard });
       },
+      isFit: () => OwnedShard.isFit(shard, options),
       isLatest: (owned) => owned.isLatest(),
       isLost: (owned) => owned.isLost,
       rejoin: () => this.#membership?.rejoin(),

@@ -11,7 +11,7 @@ import { askAgain, isRetryable, type NewRequest, type RequestRecord } from "../r
 import { LocalShard } from "../requests/local-shard.ts";
 import { defaultRetentionMs } from "../requests/options.ts";
 import type { PostOffice } from "../requests/posts.ts";
-import { ShardHost } from "../requests/shard-host.ts";
+import { fitsClock, ShardHost } from "../requests/shard-host.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { NodeOptions, ShardView } from "./options.ts";
 import { logIdOf, ShardFeed } from "./shard-feed.ts";
@@ -149,6 +149,19 @@ export class OwnedShard {
       await host?.stop(0);
       await store.close();
       throw error;
+    }
+  }
+
+  /** Whether a claim would not be refused for the clock of this node (WW_CLOCK). It claims nothing. */
+  static async isFit(
+    number: number,
+    { node, clock }: Pick<OwnedShardOptions, "node" | "clock">,
+  ): Promise<boolean> {
+    const store = node.store(number);
+    try {
+      return await fitsClock(store, clock, node);
+    } finally {
+      await store.close();
     }
   }
 

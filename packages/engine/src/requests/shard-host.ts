@@ -10,7 +10,7 @@ import { defaultLogger } from "../ports/logger.ts";
 import type { Bus, Clock, EngineEvent, Logger, ShardState, Store } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
 import type { Feed } from "../shard/feed.ts";
-import type { ShardLimits } from "../shard/options.ts";
+import { checkDowntimeOf, type ShardLimits } from "../shard/options.ts";
 import { countLanes, countRuns } from "../shard/counts.ts";
 import { defaultMemoryBytes } from "../shard/memory.ts";
 import { scheduleHub } from "../schedules/hub.ts";
@@ -73,6 +73,34 @@ const defaultLimits: ShardLimits = {
   bulkPage: 500,
   horizonMs: 60_000,
 };
+
+/** How a shard stands; undefined: nobody has claimed it yet, or a claim says what is wrong with the store. */
+async function stateOf(store: Store): Promise<ShardState | undefined> {
+  try {
+    return await store.peek();
+  } catch {
+    return undefined;
+  }
+}
+
+const maxDowntimeOf = ({
+  maxDowntimeMs = defaultMaxDowntimeMs,
+}: Pick<CommonOptions, "maxDowntimeMs">): number => maxDowntimeMs;
+
+/** Whether a claim would not be refused for the clock (WW_CLOCK). */
+export async function fitsClock(
+  store: Store,
+  clock: Clock,
+  options: Pick<CommonOptions, "maxDowntimeMs">,
+): Promise<boolean> {
+  const state = await store.peek();
+  try {
+    checkDowntimeOf(state, clock.wallMs(), maxDowntimeOf(options));
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** An event with the key that its sender gave. */
 const asGiven = (event: EngineEvent): EngineEvent =>
@@ -145,7 +173,7 @@ export class ShardHost {
       redact: options.redact,
       limits,
       retentionMs: this.#retentionMs,
-      maxDowntimeMs: options.maxDowntimeMs ?? defaultMaxDowntimeMs,
+      maxDowntimeMs: maxDowntimeOf(options),
       ...(feed === undefined ? {} : { feed }),
       ...(suspects === undefined ? {} : { suspects }),
       ...(onEnded === undefined ? {} : { onEnded }),
@@ -165,15 +193,10 @@ export class ShardHost {
   /** A claim fences whoever works on the shard, so one that is of no use must not be made: the shard may be another cluster's. */
   async #lookFirst(): Promise<void> {
     const { feed, store } = this.#options;
-    if (feed === undefined) return;
-    let state: ShardState;
-    try {
-      state = await store.peek();
-    } catch {
-      // Nobody has claimed it yet; or the claim says what is wrong with the store.
-      return;
-    }
-    checkLog(state, feed);
+    const state = await stateOf(store);
+    if (state === undefined) return;
+    checkDowntimeOf(state, this.#clock.wallMs(), maxDowntimeOf(this.#options));
+    if (feed !== undefined) checkLog(state, feed);
   }
 
   /** Lets the attempts under way end within `drainMs` milliseconds, commits what is decided, and stops. */

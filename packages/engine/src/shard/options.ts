@@ -95,6 +95,14 @@ export function checkClocks(
     );
 }
 
+/**
+ * The same before a claim, which fences whoever works on the shard.
+ * @throws WheelworkError WW_CLOCK
+ */
+export function checkDowntimeOf({ engineTime, serverMs }: Claim, ownMs: number, maxDowntimeMs: number): void {
+  checkDowntime(engineTime, earlierOf(ownMs, serverMs), maxDowntimeMs);
+}
+
 function checkDowntime(engineTime: number, wallMs: number, maxDowntimeMs: number): void {
   const downMs = Math.floor(wallMs) - engineTime;
   if (engineTime === 0 || downMs <= maxDowntimeMs) return;
