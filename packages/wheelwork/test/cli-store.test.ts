@@ -2,11 +2,12 @@ import type { AnyHub, Hub } from "@wheelwork/core";
 import { createEngine, silentLogger, type Engine } from "@wheelwork/engine";
 import { northbound } from "@wheelwork/northbound";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { brotliDecompressSync } from "node:zlib";
 import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test } from "vitest";
 import {
@@ -114,6 +115,41 @@ test("the file of an engine that was killed says what its server says", async ()
     status: 1,
     stderr: expect.stringMatching(/there is no file .*\n {2}Name the file/) as string,
   });
+});
+
+const former = fileURLToPath(new URL("../../engine/test/former", import.meta.url));
+const versions = readdirSync(former, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+
+test.each(versions.map(({ name }) => name))("a store of version %s is read as it is", async (version) => {
+  const at = folder();
+  const files = ["store.db", "store.db-wal"];
+  for (const file of files)
+    writeFileSync(join(at, file), brotliDecompressSync(readFileSync(join(former, version, `${file}.br`))));
+  const before = files.map((file) => readFileSync(join(at, file)));
+  const { live, answers } = JSON.parse(readFileSync(join(former, version, "about.json"), "utf8")) as {
+    readonly live: readonly string[];
+    readonly answers: Readonly<Record<string, { readonly answer: unknown }>>;
+  };
+  const of = (...args: readonly string[]): Promise<Ran> => cli(...args, "--store", join(at, "store.db"));
+  const [list, history, answer, incidents, doctor] = await Promise.all([
+    of("requests", "list", "--limit", "1000", "-o", "json"),
+    of("requests", "history", "undoing-row"),
+    of("requests", "answer", "error-journal"),
+    of("requests", "list", "--status", "incident"),
+    of("doctor"),
+  ]);
+  const items = JSON.parse(list.stdout) as readonly { readonly id: string }[];
+  expect(items.map(({ id }) => id)).toEqual(expect.arrayContaining([...live, ...Object.keys(answers)]));
+  expect(history.stdout).toMatch(/lay #2 refused \(bad d is refused\)\n.* NotLaid → Removing/);
+  expect(JSON.parse(answer.stdout)).toEqual(answers["error-journal"]?.answer);
+  for (const id of ["parks-row", "parks-journal", "resolved-row", "resolved-journal"])
+    expect(incidents.stdout).toContain(id);
+  expect(doctor.stdout).toMatch(/it is sound, and each checksum is right/);
+  expect([list, history, incidents, doctor].map(({ status }) => status)).toEqual([0, 0, 0, 0]);
+  expect(files.map((file, n) => readFileSync(join(at, file)).equals(before[n] as Buffer))).toEqual([
+    true,
+    true,
+  ]);
 });
 
 test("a store is backed up while its engine runs, and never over another file", async () => {
