@@ -359,6 +359,7 @@ function workState(
       case 0:
         return s["call"]?.(callee, {
           ...wait,
+          ...drains,
           input: () => flaw(inputOf(index)),
           ok: "Next",
           failed: "Failed",
@@ -394,7 +395,7 @@ function workState(
         });
         return s["sequence"]?.(
           Array.from({ length: steps }, () => step),
-          { ...wait, failed: "Failed", done: "Next" },
+          { ...wait, ...drains, failed: "Failed", done: "Next" },
         );
       }
       case 5: {

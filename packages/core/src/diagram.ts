@@ -348,7 +348,7 @@ function workOf(logic: StateLogic): string[] {
     case "signal":
       return [`signal ${logic.sends}`, `to hub ${logic.addressee}`];
     case "call":
-      return [`call ${names.join(", ")}`, ...signalsOf(logic, "take")];
+      return [`call ${names.join(", ")}`, ...roundOf(logic), ...signalsOf(logic, "take")];
     case "each":
       return [`each ${names.join(", ")}`, ...roundOf(logic), ...signalsOf(logic, "take")];
     case "all":
@@ -360,6 +360,7 @@ function workOf(logic: StateLogic): string[] {
     case "sequence":
       return [
         ...names.map((name, index) => `${index === 0 ? "sequence" : "→"} ${name}`),
+        ...roundOf(logic),
         ...signalsOf(logic, "take"),
       ];
     case "wait":

@@ -164,6 +164,16 @@ export interface WaitOptions<R, D, I, Sig extends SignalSchemas, K extends Prope
   };
 }
 
+/** An option of every state that calls. */
+interface DrainOptions {
+  /**
+   * Holds an event that leaves the state until the running attempts are over, or the deadline passes (in the clean-up: a
+   * timer fires). So no work lands after the clean-up that follows. Calls that are queued or in backoff are given up, and
+   * the state takes no signal any more. Default: false.
+   */
+  readonly drain?: boolean;
+}
+
 /** Options of `s.call`. */
 export type CallOptions<
   R,
@@ -174,6 +184,7 @@ export type CallOptions<
   Sig extends SignalSchemas,
   K extends PropertyKey,
 > = WaitOptions<R, D, I, Sig, K> &
+  DrainOptions &
   OnOutcomes<MovesOf<R>, D, I, O, E> & {
     readonly input: (data: DeepReadonly<D>) => I;
     /** Your own idempotency key for the call. The worker gets it with the spoke's name and the request before it. */
@@ -190,6 +201,7 @@ export type EachOptions<
   Sig extends SignalSchemas,
   K extends PropertyKey,
 > = WaitOptions<R, D, I, Sig, K> &
+  DrainOptions &
   OnOutcomes<EventsOf<R>, D, I, O, E> & {
     /**
      * One call for each input, side by side. No inputs: `done` at once. `null`: start nothing and wait for the
@@ -203,12 +215,6 @@ export type EachOptions<
      * after each outcome, signal and timer that stays. 0 starts no more calls: those that run go on.
      */
     readonly limit?: number | ((data: DeepReadonly<D>) => number);
-    /**
-     * Holds an event that leaves the state until the running attempts are over, or the deadline passes (in the clean-up: a
-     * timer fires). So no work lands after the clean-up that follows. Calls that are queued or in backoff are given up, and
-     * the state takes no signal any more. Default: false.
-     */
-    readonly drain?: boolean;
     /** Your own idempotency key for each call. */
     readonly key?: (input: DeepReadonly<I>, index: number) => string;
   };
@@ -248,13 +254,12 @@ export type AllOptions<R, D, Sig extends SignalSchemas, K extends PropertyKey> =
   Sig,
   K
 > &
+  DrainOptions &
   OnFailures<R, D, unknown, string> & {
     /** For failures that nobody else handles. */
     readonly failed: OnPart<R, D, Failure, unknown>;
     /** What to raise when every call has settled and none has moved the run. If no part calls anything: at once. */
     readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
-    /** As in `s.each`. Default: false. */
-    readonly drain?: boolean;
   };
 
 /** One part of `s.all`. `s.part` makes it. */
@@ -315,10 +320,11 @@ export interface StateBuilder<R, D, Sig extends SignalSchemas, Rep, E extends st
   /** Makes calls one after another. The first one that fails ends it. */
   sequence<K extends PropertyKey = never>(
     steps: readonly SequenceStep<D>[],
-    options: WaitOptions<R, D, unknown, Sig, K> & {
-      readonly failed: OnOutcome<MovesOf<R>, D, Failure, unknown>;
-      readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
-    },
+    options: WaitOptions<R, D, unknown, Sig, K> &
+      DrainOptions & {
+        readonly failed: OnOutcome<MovesOf<R>, D, Failure, unknown>;
+        readonly done: MovesOf<R> | ((data: DeepReadonly<D>) => Next<MovesOf<R>>);
+      },
   ): Behaviour<R, D>;
   /**
    * Waits for a signal from outside, or for a timer. `idle`: for ever, if need be. That is for states after the hub's answer:

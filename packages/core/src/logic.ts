@@ -326,9 +326,13 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
 /** Calls one after another. */
 export function sequenceLogic(
   steps: readonly Step[],
-  options: Waiting & { readonly failed: Handler; readonly done: string | ((data: unknown) => string | Turn) },
+  options: Waiting & {
+    readonly failed: Handler;
+    readonly done: string | ((data: unknown) => string | Turn);
+    readonly drain?: boolean;
+  },
 ): StateLogic {
-  const { failed, done } = options;
+  const { failed, done, drain } = options;
   const finish = (data: unknown): Turn => turnBy(done, data);
   const request = (index: number, data: unknown): CallRequest => {
     const { callee, input } = steps[index] as Step;
@@ -338,6 +342,7 @@ export function sequenceLogic(
     kind: "sequence",
     callees: steps.map((step) => step.callee),
     ...waiting(options),
+    ...(drain === undefined ? {} : { drain }),
     enter: (data) => (steps.length === 0 ? finish(data) : { open: [request(0, data)] }),
     callAt: (data) => (index) => (index < steps.length ? request(index, data) : undefined),
     outcome: (data, call, outcome) => {
