@@ -2,6 +2,7 @@ import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
 import { synchronous, textOf } from "./plain.ts";
 import { isDuration, mustBeDuration, mustBeName, namePattern } from "./spoke.ts";
+import { textProblem } from "./text.ts";
 
 /**
  * What a request does if all places of its lane are taken:
@@ -114,7 +115,7 @@ export function whenBusyOf({ name, exclusive }: HubDefinition, request: unknown)
  * @throws WheelworkError WW_DEFECT when `by` throws, or does not give a key.
  */
 export function laneKeyOf({ name, exclusive }: HubDefinition, request: unknown): string {
-  const next = "Let `exclusive.by` make a text of each request that the hub's schema accepts.";
+  const next = `Let \`exclusive.by\` make a text of 1 to ${maxKeyLength} characters of each request, or let the hub's schema refuse the request.`;
   let key: unknown;
   try {
     key = synchronous(exclusive?.by(request), "exclusive.by");
@@ -124,10 +125,10 @@ export function laneKeyOf({ name, exclusive }: HubDefinition, request: unknown):
       cause,
     });
   }
-  if (typeof key === "string" && key !== "" && key.length <= maxKeyLength && key.isWellFormed()) return key;
-  throw new WheelworkError(
-    "WW_DEFECT",
-    `exclusive.by of the hub ${name} returned no text of 1 to ${maxKeyLength} characters`,
-    { next },
-  );
+  const problem = textProblem(key, maxKeyLength);
+  if (problem === undefined) return key as string;
+  throw new WheelworkError("WW_DEFECT", `exclusive.by of the hub ${name} returned no key of a lane`, {
+    problems: [{ path: "exclusive.by", message: problem }],
+    next,
+  });
 }

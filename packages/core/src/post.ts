@@ -4,6 +4,7 @@ import type { Hub } from "./hub.ts";
 import { plain, synchronous } from "./plain.ts";
 import { check } from "./schema.ts";
 import type { Callable } from "./spoke.ts";
+import { textProblem } from "./text.ts";
 
 /**
  * What one run has for another, wherever that one is: it starts it, or sends it a signal. It does not wait, and what comes of it is
@@ -96,9 +97,9 @@ function instantOf(given: unknown, what: string): number {
 
 function textFor(given: unknown, what: string, max: number): string {
   const text = synchronous(given, what);
-  const isText = typeof text === "string" && text !== "" && text.isWellFormed();
-  if (isText && Array.from(text).length <= max) return text;
-  throw new WheelworkError("WW_DEFECT", `${what} is no text of 1 to ${max} characters`, {
+  const problem = textProblem(text, max);
+  if (problem === undefined) return text as string;
+  throw new WheelworkError("WW_DEFECT", `${what} ${problem}`, {
     next: "Correct the hub. Then retry the incident.",
   });
 }

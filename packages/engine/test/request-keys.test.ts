@@ -93,7 +93,7 @@ const places = {
 async function start(store: string | MemoryStore, seen: EngineEvent[] = []): Promise<Engine> {
   const engine = createEngine({
     store,
-    hubs: [job, caller],
+    hubs: [job, caller, inLane],
     workers: [worker(work, (n) => n * 2)],
     limits: { checkpointEvents: 10 },
     observe: (event) => void seen.push(event),
@@ -155,6 +155,21 @@ describe.each(["memory", "sqlite"] as const)("request keys (%s)", (place) => {
   });
 });
 
+/** Its lane's key is any text that a sender likes. */
+const inLane = hub(
+  "in-lane",
+  {
+    request: z.object({ lane: z.any() }),
+    reply: z.null(),
+    deadlineMs: 30_000,
+    exclusive: { lane: "any", by: ({ lane }) => lane as string, whenBusy: "queue" },
+    chart: { Done: end },
+    data: () => ({}),
+  },
+  { Done: () => null },
+);
+
+// A key of a request, the key of a lane, and the id of a command.
 test.each([
   ["", "must be 1 to 200 characters"],
   ["a".repeat(201), "must be 1 to 200 characters"],
@@ -167,6 +182,24 @@ test.each([
     code: "WW_INVALID_REQUEST",
     problems: [{ path: "key", message }],
   });
+  await expect(engine.submit(inLane, { lane: key })).rejects.toMatchObject({
+    code: "WW_DEFECT",
+    problems: [{ path: "exclusive.by", message }],
+  });
+  await engine.submit(job, { n: 1 }, { key: "k" });
+  await expect(engine.signal("k", "go", 1, { commandId: key })).rejects.toMatchObject({
+    code: "WW_INVALID_INPUT",
+    problems: [{ path: "commandId", message }],
+  });
+});
+
+test.each(["🚀".repeat(200), "a/b@~c\n\0", "__proto__", " "])("any other text can: %j", async (key) => {
+  const engine = await start(new MemoryStore());
+  const { id } = await engine.submit(inLane, { lane: key }, { key });
+  expect(await engine.answer(id)).toEqual({ kind: "result", value: null });
+  await engine.submit(job, { n: 1 }, { key: "k" });
+  for (const n of [1, 2])
+    expect([n, await engine.signal("k", "go", 1, { commandId: key })]).toEqual([n, "accepted"]);
 });
 
 test("through a channel, a key is the sender's, for all nodes, in answers and in dead letters", async () => {

@@ -6,6 +6,7 @@ import {
   startOfTag,
   tagLength,
   tagMark,
+  textProblem,
   type Run,
 } from "@wheelwork/core/kernel";
 import { hash as digest } from "node:crypto";
@@ -43,12 +44,8 @@ const maxKeyLength = 200;
 
 /** Why a text cannot be the key of a request; undefined: it can. */
 export function keyProblem(given: unknown): string | undefined {
-  if (typeof given !== "string") return "must be a text";
-  if (!given.isWellFormed()) return "has half of a surrogate pair: it was cut in the middle of a character";
-  const start = startOfTag(given);
-  if (start > 0) return keyProblem(given.slice(0, start));
-  const isLong = given.length > maxKeyLength && Array.from(given).length > maxKeyLength;
-  return given === "" || isLong ? `must be 1 to ${maxKeyLength} characters` : undefined;
+  const start = typeof given === "string" ? startOfTag(given) : 0;
+  return start > 0 ? keyProblem((given as string).slice(0, start)) : textProblem(given, maxKeyLength);
 }
 
 /** The part of a key that decides the shard: for a text without a tag, `shardOf` is the hash of the whole. */

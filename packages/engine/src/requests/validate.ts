@@ -8,6 +8,7 @@ import {
   mustBeDuration,
   plain,
   textOf,
+  textProblem,
   tryPlain,
   type HubDefinition,
 } from "@wheelwork/core/kernel";
@@ -129,12 +130,16 @@ export function signalHash(name: string, payload: unknown, valid?: unknown): str
   return hashOf(name, sent.problem === undefined ? sent.value : valid);
 }
 
+/** Of the id of a command, in characters. */
+const maxCommandId = 200;
+
 /** The id of a command: the caller's, or one made up. @throws WheelworkError WW_INVALID_INPUT. */
 export function commandIdOf({ commandId }: { readonly commandId?: string } = {}): string {
   if (commandId === undefined) return randomUUID();
-  if (typeof commandId === "string" && commandId !== "" && commandId.length <= 200) return commandId;
+  const problem = textProblem(commandId, maxCommandId);
+  if (problem === undefined) return commandId;
   throw new WheelworkError("WW_INVALID_INPUT", "the command cannot be accepted", {
-    problems: [{ path: "commandId", message: "must be a text of 1 to 200 characters" }],
+    problems: [{ path: "commandId", message: problem }],
   });
 }
 

@@ -103,7 +103,7 @@ test("a start with an input that is not valid is an incident, and so is a signal
   expect(messages).toMatchInlineSnapshot(`
     [
       "WW_INVALID_INPUT: the request to create-flow is not valid",
-      "WW_DEFECT: the id of the request to create-flow is no text of 1 to 400 characters",
+      "WW_DEFECT: the id of the request to create-flow must be 1 to 400 characters",
     ]
   `);
 });

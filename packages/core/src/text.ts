@@ -1,0 +1,11 @@
+/**
+ * Why a value cannot be a key, or an id; undefined: it can. A character that takes two units of a JavaScript text counts once.
+ * @param max How many characters it may have.
+ */
+export function textProblem(given: unknown, max: number): string | undefined {
+  if (typeof given !== "string") return "must be a text";
+  if (!given.isWellFormed()) return "has half of a surrogate pair: it was cut in the middle of a character";
+  // Each character is one unit, or two.
+  const length = given.length <= max ? given.length : Array.from(given).length;
+  return length === 0 || length > max ? `must be 1 to ${max} characters` : undefined;
+}
