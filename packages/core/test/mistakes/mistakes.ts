@@ -1,3 +1,5 @@
+import { later } from "./later-mistakes.ts";
+
 /**
  * A mistake in the text of shop.ts: `from`, which is there once, becomes `to`. The wrong word stands between « and ». The
  * first error must be at it, or its message must contain it, if it is a text. Where something is missing, no word is
@@ -12,7 +14,12 @@ export interface Mistake {
   readonly errors?: number;
 }
 
-type Row = readonly [what: string, from: string, to: string, more?: { says?: string; errors?: number }];
+export type Row = readonly [
+  what: string,
+  from: string,
+  to: string,
+  more?: { says?: string; errors?: number },
+];
 
 const chart: Row[] = [
   ["a misspelt target", `AllReserved: "Choosing"`, `AllReserved: «"Chosing"»`],
@@ -697,6 +704,7 @@ export const mistakes: readonly Mistake[] = [
   handlers,
   others,
   schedules,
+  ...later,
 ]
   .flat()
   .map(([what, from, to, more]) => ({ what, from, to, ...more }));

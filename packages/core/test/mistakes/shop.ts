@@ -1,5 +1,5 @@
 // What is right. The test makes each mistake in this text, one at a time, and compiles it.
-import { end, hub, hubByHandlers, spoke, stay } from "@wheelwork/core";
+import { answered, end, hub, hubByHandlers, spoke, stay } from "@wheelwork/core";
 import { createEngine, schedule, worker, type Engine } from "@wheelwork/engine";
 import { z } from "zod";
 
@@ -268,6 +268,117 @@ export const reopening = hubByHandlers(
     timeout: (s) => s.reply({}),
   },
 );
+
+// ---- a hub that has turns, parts and an answer before its end ----
+
+const quote = spoke("quote", {
+  input: z.object({ sku: z.string(), buyer: z.string() }),
+  output: z.object({ price: z.number() }),
+  errors: ["unknown", "busy"],
+  timeoutMs: 60_000,
+  heartbeatMs: 5_000,
+  abandonAfterMs: 900_000,
+  limit: { concurrent: 2, perSecond: 50, burst: 5, by: ({ buyer }) => buyer },
+  retry: {
+    attempts: 3,
+    backoffMs: 100,
+    giveUpOn: ["unknown", "WW_INVALID_OUTPUT"],
+    on: { busy: { attempts: "unlimited", backoffMs: 1_000 }, WW_TIMEOUT: { attempts: 2 } },
+  },
+});
+const freight = spoke("freight", {
+  input: z.object({ weight: z.number() }),
+  output: z.object({ lorry: z.string() }),
+  timeoutMs: 2_000,
+});
+export const quoter = worker(quote, (_input, ctx) => {
+  ctx.progress({ asked: ctx.lastProgress === undefined ? 1 : 2 });
+  return { price: ctx.fence ?? 0 };
+});
+
+export const purchase = hub(
+  "purchase",
+  {
+    request: z.object({ sku: z.string(), buyer: z.string(), urgent: z.boolean() }),
+    reply: z.object({ price: z.number() }),
+    errors: ["not-bought"],
+    deadlineMs: 10_000,
+    exclusive: {
+      lane: "purchases",
+      by: ({ buyer }) => buyer,
+      slots: 2,
+      whenBusy: ({ urgent }) => (urgent ? "refuse" : "queue"),
+      queueMs: 60_000,
+      queueLimit: 100,
+    },
+    labels: ({ buyer, sku }) => ({ buyer, sku: sku === "" ? undefined : sku }),
+    secret: ["buyer"],
+    cancel: "Shut",
+    signals: { said: z.object({ text: z.string(), loud: z.boolean() }), rest: z.object({}) },
+    dropSignals: ["rest"],
+    chart: {
+      Asking: {
+        Priced: stay,
+        Weighed: stay,
+        Said: stay,
+        Asked: "Answering",
+        NotAsked: "Failed",
+        GivenUp: "Failed",
+      },
+      Answering: { Answered: "Moving" },
+      Moving: { Moved: stay, Said: stay, AllMoved: "Serving", Broken: "Serving" },
+      Serving: { Said: stay, Rested: "Serving", Shut: "Shut" },
+      Shut: end,
+      Failed: end,
+    },
+    data: ({ sku, buyer }) => ({ sku, buyer, price: 0, slow: false, said: [] as string[] }),
+    deadline: { raise: "GivenUp", patch: ({ said }, open) => ({ said: [...said, `${open.length} open`] }) },
+  },
+  {
+    Asking: (s) =>
+      s.all(
+        {
+          price: s.part(quote, {
+            input: ({ sku, buyer }) => ({ sku, buyer }),
+            ok: (_data, { price }) => s.raise("Priced", { price }, { close: ["lorry"] }),
+            error: (_data, { code }) => (code === "unknown" ? "NotAsked" : "Priced"),
+          }),
+          lorry: s.part(freight, {
+            input: ({ price }) => (price > 5 ? { weight: price } : null),
+            ok: ({ said }, { lorry }, { tag }) => s.raise("Weighed", { said: [...said, `${tag} ${lorry}`] }),
+          }),
+        },
+        { failed: "NotAsked", done: ({ price }) => (price > 0 ? "Asked" : "NotAsked") },
+      ),
+    Answering: (s) => s.answer(({ price }) => ({ price }), { next: "Answered" }),
+    Moving: (s) =>
+      s.each(freight, {
+        inputs: ({ price }) => [{ weight: price }],
+        limit: ({ slow }) => (slow ? 0 : 10),
+        on: { said: ({ said }, { text, loud }) => s.raise("Said", { slow: loud, said: [...said, text] }) },
+        after: {
+          Said: (data, { enteredAt, now }) => (data.slow ? null : now - enteredAt + 1_000),
+          Broken: 60_000,
+        },
+        settled: "Moved",
+        done: "AllMoved",
+      }),
+    Serving: (s) => s.wait({ idle: true, on: { said: "Said", rest: "Rested" } }),
+    Shut: answered,
+    Failed: ({ said }, s) => s.fail("not-bought", said.join(", ")),
+  },
+);
+
+export async function buyers(from: Engine, startAt: number): Promise<number> {
+  const wanted = { sku: "1", buyer: "2", urgent: true };
+  const { id } = await from.submit(purchase, wanted, { key: "p1", startAt, priority: 2 });
+  const bought = from.run(purchase, id);
+  await bought.signal("said", { text: "hello", loud: false }, { commandId: "c1" });
+  for await (const { answer } of bought.watch({ until: "end" }))
+    if (answer?.kind === "result") return answer.value.price;
+  const pending = await from.requests({ status: "pending", labels: { buyer: "2" } });
+  return pending.items.length;
+}
 
 // ---- callers ----
 
