@@ -11,6 +11,7 @@ const known: readonly [world: WorldName, system: string, seed: number, what: str
   ["engine", "slow", 41005, "a store that hangs commits the end of a run late"],
   ["engine", "slow", 41887, "somebody watches a run again that has answered, while the store is lost"],
   ["engine", "slow", 32633, "a retry brings the signal that has parked a run, before those that it keeps"],
+  ["engine", "quick", 700839, "the row of a run that has ended goes while the store is asked for its answer"],
   ["engine", "fan-outs", 852, "the store refuses a child, and then what its caller makes of that"],
   [
     "engine",

@@ -1,13 +1,14 @@
 import type { WheelworkError } from "@wheelwork/core";
 import { restore, type Run } from "@wheelwork/core/kernel";
 import { damageOf } from "../ports/damage.ts";
+import { goingOn } from "../ports/found.ts";
 import type { Store, StoredAnswer } from "../ports/ports.ts";
 
 /** What the store knows of a request. */
 export interface ColdRead {
   readonly answer?: StoredAnswer | undefined;
   readonly damage?: WheelworkError | undefined;
-  /** The run as it is stored: those who share the read share the run, and change nothing. */
+  /** The run as it is stored, if it goes on: those who share the read share the run, and change nothing. */
   readonly run?: (() => Run) | undefined;
 }
 
@@ -42,7 +43,8 @@ export class ColdReads {
 
   async #read(key: string): Promise<ColdRead> {
     const [found] = await this.#store.find([key]);
-    const { answer, run: stored } = found ?? {};
+    const { answer } = found ?? {};
+    const stored = found && goingOn(found);
     const damage = found && damageOf(found);
     if (stored === undefined) return { answer, damage };
     let run: Run | undefined;

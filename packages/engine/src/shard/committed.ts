@@ -65,7 +65,17 @@ export class CommittedRuns {
     if (staged >= 0) await this.#source.tenure()?.pipeline.quiet();
     const before = this.find(key);
     if (before !== undefined) return before;
-    let found = await this.#read(key);
+    let found: ColdRead;
+    let checkpoints: number | undefined;
+    // It may have come into memory, ended, and lost its row to a checkpoint while the store was asked. Then its answer is there by now.
+    do {
+      checkpoints = this.#source.tenure()?.residency.checkpoints;
+      found = await this.#read(key);
+    } while (
+      found.run !== undefined &&
+      found.answer === undefined &&
+      this.#source.tenure()?.residency.checkpoints !== checkpoints
+    );
     // It has ended while the store was asked, so its answer is there by now.
     if (found.answer === undefined && this.#hasEndedRow(key)) found = await this.#read(key);
     // While the store was asked, the run may have come into memory, and moved on.

@@ -1,8 +1,8 @@
-import { TurnoverMap } from "./turnover-map.ts";
 import { WheelworkError, type RunEvent } from "@wheelwork/core";
 import { apply, deepFreeze, restore, Run, type HubDefinition } from "@wheelwork/core/kernel";
 import { BusyTurns } from "../ports/clock.ts";
 import { damageOf, hasEnded, isDamaged } from "../ports/damage.ts";
+import { goingOn } from "../ports/found.ts";
 import { Harms } from "../ports/harms.ts";
 import { rootOf } from "../ports/keys.ts";
 import type {
@@ -27,6 +27,7 @@ import { eventBytes, valuesOf, weightOfRun } from "./memory.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import { listedAs, listedRow, type ListedAs } from "./listed.ts";
 import { isBeginning, isHot, storedRun } from "./records.ts";
+import { TurnoverMap } from "./turnover-map.ts";
 
 /** Runs that come into memory before a checkpoint lets those go that wait for long. */
 const maxNewRuns = 10_000;
@@ -153,6 +154,11 @@ export class Residency {
     return this.#weight;
   }
 
+  /** How many checkpoints were committed: they delete the rows of runs that have ended. */
+  get checkpoints(): number {
+    return this.#checkpoints;
+  }
+
   /** When to look in the store for runs that are due. */
   get scanAt(): number {
     return this.#scanAt;
@@ -222,8 +228,9 @@ export class Residency {
   fetch(key: string, found: ReadonlyMap<string, Found>): LiveRun | undefined {
     const live = this.#live.get(key);
     if (live !== undefined || this.#endedStored.has(key)) return live;
-    const { run: stored, damagedRun } = found.get(key) ?? {};
-    if (damagedRun !== undefined) this.#noteDamaged(damagedRun, found.get(key));
+    const known = found.get(key);
+    if (known?.damagedRun !== undefined) this.#noteDamaged(known.damagedRun, known);
+    const stored = known && goingOn(known);
     if (stored === undefined) return undefined;
     const restored = this.#restore(stored);
     // Its callback was not in memory either.

@@ -4,6 +4,19 @@ import { ColdReads } from "../../src/shard/cold-reads.ts";
 
 const answer = { key: "a" } as Found["answer"];
 
+test("the row of a run that has ended is not taken for a run, and that of another run under its key is", async () => {
+  const row = { key: "a", createdAt: 5 } as Found["run"];
+  const under = async (more: object): Promise<boolean> => {
+    const found = { run: row, answer: { ...answer, createdAt: 5, ...more } } as Found;
+    const read = await new ColdReads({ find: () => Promise.resolve([found]) }).read("a", 1);
+    return read.run !== undefined;
+  };
+  expect(await under({ endedAt: 6 })).toBe(false);
+  // It has answered, and goes on.
+  expect(await under({ endedAt: undefined })).toBe(true);
+  expect(await under({ createdAt: 1, endedAt: 2 })).toBe(true);
+});
+
 test("those who ask at once share one read, until something is committed", async () => {
   const asked: ((found: readonly Found[]) => void)[] = [];
   const reads = new ColdReads({ find: () => new Promise((resolve) => asked.push(resolve)) });

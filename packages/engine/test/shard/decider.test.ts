@@ -1,4 +1,5 @@
-import { apply } from "@wheelwork/core/kernel";
+import { apply, snapshot, type Run } from "@wheelwork/core/kernel";
+import type { Found } from "@wheelwork/engine";
 import { describe, expect, test } from "vitest";
 import type { Batch } from "../../src/shard/batch.ts";
 import type { InputItem, Item } from "../../src/shard/items.ts";
@@ -215,6 +216,34 @@ describe("the decider", () => {
     expect(batch.effects.parked).toMatchObject([{ key: "bad", hub: "rounds" }]);
     expect(attemptsOf(batch)).toEqual(["good/0 step #1"]);
     expect(world.residency.get("bad")?.run.status).toBe("incident");
+  });
+
+  test("a command does not bring a run back that has ended, whose row was read before a checkpoint has deleted it", () => {
+    const world = new DecidingWorld([rounds]);
+    world.decide([requestOf("r", "rounds", { steps: [1] })]);
+    const run = world.residency.get("r")?.run as Run;
+    const { hub, version, createdAt } = run;
+    const row = { key: "r", hub, version, createdAt, status: "running", snapshot: snapshot(run) };
+    const ended = { key: "r", hub, createdAt, endedAt: createdAt + 1, hash: "", answer: { kind: "result" } };
+    const late: Item = {
+      kind: "input",
+      key: "r",
+      input: { kind: "cancel", id: "c" },
+      done: { resolve: () => {}, reject: () => {} },
+    };
+    for (const [answer, isThere] of [
+      [ended, false],
+      [undefined, true],
+    ] as const) {
+      const later = new DecidingWorld([rounds]);
+      const batch = later.decide(
+        [late],
+        undefined,
+        new Map([["r", { run: row, answer } as unknown as Found]]),
+      );
+      expect(later.residency.get("r") !== undefined).toBe(isThere);
+      expect(batch.effects.commanded.map(({ ignored }) => ignored)).toEqual([isThere ? undefined : "ended"]);
+    }
   });
 
   test("equal inputs at equal times give equal batches (I2)", () => {

@@ -1,6 +1,6 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import type { HubDefinition } from "@wheelwork/core/kernel";
-import type { Clock } from "@wheelwork/engine";
+import type { Clock, Found } from "@wheelwork/engine";
 import { MemoryStore } from "@wheelwork/testing";
 import { tellHubs } from "../../src/requests/hubs.ts";
 import { emptyBatch, type Batch } from "../../src/shard/batch.ts";
@@ -92,13 +92,17 @@ export class DecidingWorld {
     });
   }
 
-  /** Decides items, and the callbacks that are due by now, into a batch. */
-  decide(items: readonly Item[], batch: Batch = emptyBatch()): Batch {
+  /** Decides items, and the callbacks that are due by now, into a batch. `found`: what the store has said of their keys. */
+  decide(
+    items: readonly Item[],
+    batch: Batch = emptyBatch(),
+    found: ReadonlyMap<string, Found> = new Map(),
+  ): Batch {
     const callableTo = (now: number): number => now;
     const { maxCarried, isTimeUp } = this;
     const most = { maxCallbacks: 100, maxCarried, hasTime: () => true };
     const putBack = (left: readonly Item[]): void => void (this.left = left);
-    const inputs = { items, found: new Map(), callableTo, ...most, isTimeUp, putBack };
+    const inputs = { items, found, callableTo, ...most, isTimeUp, putBack };
     this.decider.decide(batch, inputs, this.time.now());
     return batch;
   }
