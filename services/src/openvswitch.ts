@@ -1,4 +1,5 @@
-import { execFile, execFileSync, spawnSync } from "node:child_process";
+import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -129,6 +130,33 @@ export class OpenVSwitch {
   /** The rules of a switch, a line for each. */
   async dump(number: number): Promise<string[]> {
     return (await this.ofctl(number, "dump-flows")).split("\n").filter((line) => line.includes("cookie="));
+  }
+
+  /**
+   * Notes each change of the rules of a switch from now on, whoever makes it, also one that is undone at once: `ADDED`, `DELETED` or `MODIFIED`,
+   * with the rule. `stop` ends it, and gives what was noted.
+   */
+  async watch(number: number): Promise<{ stop(): Promise<readonly string[]> }> {
+    const bridge = `unix:${this.folder}/s${number}.mgmt`;
+    // By lines: otherwise nobody sees when it has begun.
+    const command = ["-oL", "ovs-ofctl", "-O", "OpenFlow13", "monitor", bridge, "watch:!initial"];
+    const child = spawn("stdbuf", command, { env: this.#env, stdio: ["ignore", "pipe", "pipe"] });
+    let printed = "";
+    child.stderr.on("data", (chunk: Buffer) => (printed += chunk.toString()));
+    await new Promise<void>((resolve, reject) => {
+      // The switch has said that it tells.
+      child.stdout.once("data", () => resolve());
+      child.once("error", reject);
+      child.once("exit", () => reject(new Error(`switch ${number} cannot be watched: ${printed}`)));
+    });
+    const ended = once(child, "close");
+    return {
+      stop: async () => {
+        child.kill();
+        await ended;
+        return printed.split("\n").filter((line) => line.includes("event="));
+      },
+    };
   }
 
   /** Makes switches, with two ports each, that connect to these targets. The datapath id of a switch is its number. */

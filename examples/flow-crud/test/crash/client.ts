@@ -27,12 +27,19 @@ export interface Told extends Wish {
   readonly wrong: string[];
 }
 
+/** Where a system is that may move: what was asked there is to be asked again at the next place once `left` is aborted. */
+export interface Place {
+  readonly url: string;
+  readonly left: AbortSignal;
+}
+
 /** An honest client: it insists on its answer whatever happens on the way, and keeps a record of what it is told. */
 export class Client {
-  readonly #url: string;
+  readonly #place: () => Partial<Place> & Pick<Place, "url">;
 
-  constructor(url: string) {
-    this.#url = url;
+  /** `place`: where the system is now. */
+  constructor(place: string | (() => Place)) {
+    this.#place = typeof place === "string" ? () => ({ url: place }) : place;
   }
 
   /** Sends a request until it has its answer. */
@@ -89,7 +96,10 @@ export class Client {
   }
 
   async #fetch(path: string, init: RequestInit = { headers: { prefer: "wait=5" } }): Promise<Response> {
-    const response = await fetch(`${this.#url}${path}`, { ...init, signal: AbortSignal.timeout(15_000) });
+    const { url, left } = this.#place();
+    const late = AbortSignal.timeout(15_000);
+    const signal = left === undefined ? late : AbortSignal.any([late, left]);
+    const response = await fetch(`${url}${path}`, { ...init, signal });
     if (response.status !== 503) return response;
     await response.arrayBuffer();
     throw new Unavailable();
@@ -134,4 +144,5 @@ async function persist(ask: () => Promise<boolean>): Promise<void> {
 }
 
 const isConnectionError = (error: unknown): boolean =>
-  error instanceof Error && (error instanceof TypeError || error.name === "TimeoutError");
+  error instanceof Error &&
+  (error instanceof TypeError || ["TimeoutError", "AbortError"].includes(error.name));

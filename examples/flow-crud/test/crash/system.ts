@@ -44,6 +44,11 @@ export class System {
     });
   }
 
+  /** Freezes the process, or lets it go on. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#child?.kill(signal);
+  }
+
   /** Ends the process; its exit code, null if it died of the signal. @throws Error if it had ended by itself before. */
   async kill(signal: NodeJS.Signals): Promise<number | null> {
     const child = this.#child;

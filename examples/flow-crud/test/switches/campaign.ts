@@ -1,3 +1,5 @@
+import { cpSync } from "node:fs";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkAnswers, checkRequests } from "../crash/checks.ts";
 import { Client, type Told } from "../crash/client.ts";
@@ -31,20 +33,30 @@ const pauseMs = 600;
 /** How long a switch is away, or frozen, at most, in milliseconds: longer than the clean-up of a flow tries. */
 const awayMs = 6000;
 const settledWithinMs = 120_000;
+/** Flows of clients have fewer rules than this. So a rule with this number or a higher one is of the stale owner, which is asked for it. */
+const mostRules = 12;
 
 /**
- * Makes flows on real switches, and meanwhile kills the application and the switches, freezes them, cuts them off, fills their tables and
- * changes their rules by hand. In the end each request has one answer, flows that are up have all their rules, and nothing else of ours is on
- * any switch. Open vSwitch itself is asked for that, and not the application.
+ * Makes flows on real switches, and meanwhile kills the application and the switches, freezes them, cuts them off, fills their tables, changes
+ * their rules by hand, and gives them another owner, while the former one is frozen and wakes up. In the end each request has one answer, flows
+ * that are up have all their rules, and nothing else of ours is on any switch. Open vSwitch itself is asked for that, and not the application.
  */
 export async function campaign(plan: CampaignPlan): Promise<CampaignReport> {
   const { faults: most, seed, data, progress } = plan;
   const random = seeded(seed);
   const int = (below: number): number => Math.floor(random() * below);
   const ring = await Ring.prepare(switches);
-  const openflow = `127.0.0.1:${ring.port}`;
-  const args = ["--network", "--openflow", openflow, "--switches", `${switches}`];
-  const system = await System.on(data, args);
+  let owners = 0;
+  /** Another process for the switches, on a folder of its own. */
+  const newOwner = async (): Promise<{ readonly system: System; readonly folder: string }> => {
+    const folder = join(data, `${++owners}`);
+    const args = ["--network", "--openflow", `127.0.0.1:${ring.port}`, "--switches", `${switches}`];
+    return { system: await System.on(folder, args), folder };
+  };
+  let { system, folder } = await newOwner();
+  /** Aborted when clients are to go to another owner. */
+  let left = new AbortController();
+  const problems: string[] = [];
   const start = async (): Promise<void> => {
     system.launch();
     await system.ready();
@@ -82,6 +94,37 @@ export async function campaign(plan: CampaignPlan): Promise<CampaignReport> {
       await ring.lab.connect(number, ring.target);
     },
     "break a connection": async () => ring.lab.connect(any(), ring.target),
+    "let a stale owner wake up": async () => {
+      const stale = { system, folder, target: ring.target };
+      stale.system.signal("SIGSTOP");
+      await ring.move();
+      ({ system, folder } = await newOwner());
+      // As they are: it is frozen. Those of shared memory are of no use without its process.
+      cpSync(stale.folder, folder, { recursive: true, filter: (file) => !basename(file).endsWith("-shm") });
+      left.abort();
+      left = new AbortController();
+      await start();
+      // Half of the time the stale owner has its connections still, and thinks that it is their master.
+      const isConnected = random() < 0.5;
+      for (const number of numbers)
+        if (isConnected) await ring.lab.vsctl("set-controller", `s${number}`, stale.target, ring.target);
+        else await ring.lab.connect(number, ring.target);
+      const before = told.length;
+      await until("a flow of the new owner", settledWithinMs, async () =>
+        told.slice(before).some(({ status }) => status === 200),
+      );
+      const watches = await Promise.all(numbers.map((number) => ring.lab.watch(number)));
+      stale.system.signal("SIGCONT");
+      const status = await makeFlow(stale.system.url, `stale-${owners}`, 2 * mostRules);
+      if (status === 200) problems.push("a stale owner has said that a flow is up");
+      const changes = (await Promise.all(watches.map((watch) => watch.stop()))).flat();
+      const ofStale = changes.filter((line) => Number(cookieIn(line) & 0xf_ffffn) >= mostRules);
+      if (ofStale.length > 0) problems.push(`a stale owner has written: ${ofStale.join(" | ")}`);
+      if (changes.length === 0)
+        problems.push("nobody has written while a stale owner was awake: this shows nothing");
+      await stale.system.kill("SIGKILL");
+      await connect();
+    },
     "fill a table": async () => {
       await ring.limit(int(10));
       await sleep(random() * pauseMs);
@@ -107,14 +150,14 @@ export async function campaign(plan: CampaignPlan): Promise<CampaignReport> {
   let sent = 0;
   const load = { on: true };
   const work = async (): Promise<void> => {
-    const client = new Client(system.url);
+    const client = new Client(() => ({ url: system.url, left: left.signal }));
     while (load.on) {
       const draw = random();
       const number = sent++;
       const wish = {
         key: `key-${seed}-${number}`,
         flowid: `flow-${number}`,
-        length: 1 + int(12),
+        length: 1 + int(mostRules),
         error: draw < 0.8 ? null : draw < 0.9 ? (1 as const) : (2 as const),
         cancelAfterMs: random() < 0.1 ? random() * 50 : undefined,
       };
@@ -146,7 +189,7 @@ export async function campaign(plan: CampaignPlan): Promise<CampaignReport> {
     load.on = false;
     await working;
     progress?.(`${told.length} requests answered; now everything is compared`);
-    const problems = [...(await checkAnswers(system.url, told)), ...(await checkRequests(system.url, told))];
+    problems.push(...(await checkAnswers(system.url, told)), ...(await checkRequests(system.url, told)));
     // What was changed by hand is put right at the next connection.
     await connect();
     const began = performance.now();
@@ -172,13 +215,26 @@ export async function campaign(plan: CampaignPlan): Promise<CampaignReport> {
   }
 }
 
+const cookieIn = (line: string): bigint => BigInt(/cookie=(0x[0-9a-f]+)/.exec(line)?.[1] ?? -1);
+
+/** Asks a system for a flow; the status of its answer. */
+async function makeFlow(url: string, flowid: string, length: number): Promise<number> {
+  const response = await fetch(`${url}/flow`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "idempotency-key": flowid, prefer: "wait=30" },
+    body: JSON.stringify({ flowid, length, error: null }),
+    signal: AbortSignal.timeout(60_000),
+  });
+  return response.status;
+}
+
 /** How the switches differ from flows of these lengths. */
 async function differencesOf(ring: Ring, lengths: readonly number[]): Promise<string[]> {
   const problems: string[] = [];
   const flows = new Map<bigint, number[]>();
   for (let number = 1; number <= switches; number++) {
     for (const line of await ring.rules(number)) {
-      const cookie = BigInt(/cookie=(0x[0-9a-f]+)/.exec(line)?.[1] ?? -1);
+      const cookie = cookieIn(line);
       const [owner, ruleid] = [cookie >> 20n, Number(cookie & 0xf_ffffn)];
       const isRight =
         line.includes("priority=100,ipv6") &&

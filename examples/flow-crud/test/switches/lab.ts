@@ -134,6 +134,11 @@ export class Ring implements Driven {
     return this.#port;
   }
 
+  /** What drives it listens elsewhere from now on. Its switches are still to be told. */
+  async move(): Promise<void> {
+    this.#port = await freePort();
+  }
+
   get target(): string {
     return `tcp:127.0.0.1:${this.#port}`;
   }
