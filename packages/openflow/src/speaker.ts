@@ -69,6 +69,7 @@ const longest = 2 ** 31 - 1;
 const defaults: SessionLimits = {
   echoAfterMs: 2000,
   silentAfterMs: 6000,
+  unansweredMs: 60_000,
   handshakeMs: 10_000,
   windowBytes: 0x4_0000,
   maxQueuedBytes: 0x100_0000,

@@ -39,6 +39,22 @@ describe("the messages that os-ken has recorded", () => {
     expect(missing).toEqual([]);
   });
 
+  it("are of all types of OpenFlow 1.3, and of all kinds that come in parts", () => {
+    const seen = new Set<string>();
+    for (const [, { hex }] of all) {
+      const bytes = Buffer.from(hex, "hex");
+      const type = bytes.readUInt8(1);
+      seen.add(type === 18 || type === 19 ? `${type}/${bytes.readUInt16BE(8)}` : `${type}`);
+    }
+    const types = Array.from({ length: 30 }, (_, type) => type).filter((type) => type !== 18 && type !== 19);
+    const kinds = [...Array(14).keys(), 0xffff];
+    const needed = [
+      ...types.map(String),
+      ...[18, 19].flatMap((type) => kinds.map((kind) => `${type}/${kind}`)),
+    ];
+    expect(needed.filter((name) => !seen.has(name))).toEqual([]);
+  });
+
   it("are of the kinds that this package knows, if os-ken tells their values", () => {
     const kept = all.filter(([, { hex }]) => decode(bytesOf(hex)).type === "other");
     expect(kept.filter(([, { says }]) => says !== undefined)).toEqual([]);

@@ -17,11 +17,13 @@ import {
   Session,
   type SessionEvent,
   type SessionLimits,
+  type XidRange,
 } from "../src/session/session.ts";
 
 const limits: SessionLimits = {
   echoAfterMs: 2000,
   silentAfterMs: 6000,
+  unansweredMs: 20_000,
   handshakeMs: 10_000,
   windowBytes: 1000,
   maxQueuedBytes: 5000,
@@ -63,8 +65,8 @@ class Played {
   readonly session: Session;
   readonly #framer = new Framer();
 
-  constructor(given: Partial<SessionLimits> = {}) {
-    this.session = new Session({ ...limits, ...given }, this.now, (event) => this.events.push(event));
+  constructor(given: Partial<SessionLimits> = {}, range?: XidRange) {
+    this.session = new Session({ ...limits, ...given }, this.now, (event) => this.events.push(event), range);
   }
 
   /** What the session has sent since it was asked last. */
@@ -286,6 +288,88 @@ describe("silence", () => {
       played.says({ type: "echoReply", data: noData }, 99);
     }
     expect(played.end).toBeUndefined();
+  });
+});
+
+describe("a switch that says something, and answers nothing,", () => {
+  it("is as silent as one that says nothing if no message becomes whole", () => {
+    const played = new Played().ready();
+    const frame = encode({ type: "echoReply", data: new Uint8Array(100) });
+    for (let at = 0; at < 8; at++) {
+      played.session.received(frame.subarray(at, at + 1), played.now);
+      played.after(1000);
+    }
+    expect(played.end).toBe("WW_OF_SILENT");
+  });
+
+  it("loses its connection once nobody waits any more: only a new one tells what it has done", () => {
+    const played = new Played().ready();
+    const [short, long] = [played.group(1, { dueAt: 5000 }), played.group(1, { dueAt: 30_000 })];
+    const waits = (ms: number): void => {
+      for (let time = 0; time < ms; time += 1000) {
+        played.says({ type: "echoReply", data: noData });
+        played.after(1000);
+      }
+    };
+    const last = played.sent()[3]?.xid;
+    waits(19_000);
+    expect([short.outcomes, long.outcomes, played.end]).toEqual([["WW_OF_UNKNOWN"], [], undefined]);
+    // The proof of the second one tells that the first one is done with, too.
+    played.says(barrier, last);
+    waits(30_000);
+    expect([long.outcomes, played.end]).toEqual([["ok"], undefined]);
+    const asked = played.group(1, { dueAt: played.now + 30_000 });
+    waits(30_000);
+    expect([asked.outcomes, played.end]).toEqual([["WW_OF_UNKNOWN"], undefined]);
+    waits(1000);
+    expect(played.end).toBe("WW_OF_SILENT");
+  });
+
+  it("gets what was given up on while this process stood still: nobody has looked for its answer", () => {
+    const played = new Played().ready();
+    const asked = played.group(1);
+    const xid = played.sent()[1]?.xid;
+    played.after(60_000);
+    expect([asked.outcomes, played.end]).toEqual([["WW_OF_UNKNOWN"], undefined]);
+    played.says(barrier, xid);
+    played.after(1000);
+    expect([played.end, played.session.pendingBytes]).toEqual([undefined, 0]);
+  });
+});
+
+describe("transaction ids", () => {
+  it("begin again, and leave out those of what is under way", () => {
+    const played = new Played({}, { first: 1, last: 20 }).ready();
+    const stays = played.group(1);
+    const [, proof] = played.sent();
+    const seen: number[] = [];
+    for (let time = 0; time < 20; time++) {
+      const asked = played.group(3);
+      const xids = played.sent().map(({ xid }) => xid);
+      seen.push(...xids);
+      played.says(refusal(5, 1), xids[1]);
+      played.says(barrier, xids[3]);
+      expect(asked.error).toMatchObject({ refusals: [{ index: 1 }] });
+    }
+    expect(seen).not.toContain(proof?.xid);
+    expect(Math.max(...seen)).toBeLessThanOrEqual(20);
+    played.says(barrier, proof?.xid);
+    expect([stays.outcomes, played.session.pendingBytes]).toEqual([["ok"], 0]);
+  });
+
+  it("of what was not sent yet prove and refuse nothing", () => {
+    const played = new Played().ready();
+    const [sent, waiting] = [played.group(20), played.group(1)];
+    const last = played.sent().at(-1)?.xid ?? 0;
+    for (const xid of [last + 1, last + 2]) {
+      played.says(refusal(5, 1), xid);
+      played.says(barrier, xid);
+    }
+    expect([sent.outcomes, waiting.outcomes]).toEqual([[], []]);
+    played.says(barrier, last);
+    expect(played.types()).toEqual(["flowMod", "barrierRequest"]);
+    played.says(barrier, last + 2);
+    expect([sent.outcomes, waiting.outcomes]).toEqual([["ok"], ["ok"]]);
   });
 });
 
@@ -577,7 +661,8 @@ it("settles each request once, and loses no byte of the window", () => {
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), fc.boolean(), (steps, cut) => {
-      const played = new Played().ready();
+      // So few that they begin again.
+      const played = new Played({}, { first: 1, last: 200 }).ready();
       const asked: Asked[] = [];
       const open: Received[] = [];
       for (const one of steps) {

@@ -76,6 +76,15 @@ export const silent = (silentMs: number): OpenFlowError =>
     next: "The switch connects again by itself if it lives. silentAfterMs sets how long it may be silent.",
   });
 
+export const unanswered = (unansweredMs: number): OpenFlowError =>
+  new OpenFlowError(
+    "WW_OF_SILENT",
+    `the switch owes an answer for ${unansweredMs} ms, and says other things`,
+    {
+      next: "The switch connects again by itself if it lives. unansweredMs sets how long it may owe an answer.",
+    },
+  );
+
 export const handshakeFailed = (why: string, cause?: unknown): OpenFlowError =>
   new OpenFlowError("WW_OF_HANDSHAKE", why, {
     next: "Look at the log of the switch.",

@@ -19,8 +19,13 @@ import * as outcomes from "./outcomes.ts";
 export interface SessionLimits {
   /** The switch gets an echo request if it was silent for so long. */
   readonly echoAfterMs: number;
-  /** The session ends if the switch was silent for so long. */
+  /** The session ends if the switch was silent for so long. A message counts when all of it has come. */
   readonly silentAfterMs: number;
+  /**
+   * The session ends if the switch has not answered something for so long, whatever else it says, and nobody waits for that answer any more.
+   * What such a switch has done, only a new connection tells.
+   */
+  readonly unansweredMs: number;
   /** The session ends if the switch is not ready after so long. */
   readonly handshakeMs: number;
   /** While so many bytes or more are under way, sent and not answered, nothing more is sent. */
@@ -92,6 +97,8 @@ export class Pending {
   readonly before: Pending | undefined;
   /** What has followed it. */
   next: Pending | undefined;
+  /** When it was sent; Infinity: it was not. */
+  sentAt = Infinity;
 
   constructor(request: Request, first: number, frames: Uint8Array, before?: Pending) {
     this.request = request;
@@ -112,11 +119,24 @@ export class Pending {
     if (xid >= this.first && xid <= this.last) return xid - this.first;
     return this.before?.indexOf(xid);
   }
+
+  /** The transaction ids of its messages, with those of what came before it. */
+  *xids(): Iterable<number> {
+    for (let xid = this.first; xid <= this.last; xid++) yield xid;
+    if (this.before !== undefined) yield* this.before.xids();
+  }
 }
 
 // What encodes is synchronous, so that one writer serves all.
 let writer = new Writer();
-const maxXid = 0xffff_ffff;
+
+/** The transaction ids that a session gives. */
+export interface XidRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+const allXids: XidRange = { first: 1, last: 0xffff_ffff };
 
 /**
  * One connection with a switch, as a state machine: bytes and the time go in, bytes and events come out. It knows neither sockets nor
@@ -131,13 +151,16 @@ export class Session {
   #state: "hello" | "features" | "role" | "ready" | "ended" = "hello";
   #features: Features | undefined;
   #isMaster = false;
-  #nextXid = 1;
+  readonly #range: XidRange;
+  #nextXid: number;
   /** What waits to be sent, from `#head` on. */
   #queue: Pending[] = [];
   #head = 0;
   #queuedBytes = 0;
   /** What was sent, by the last transaction id of each, in the order in which it was sent. */
   readonly #sent = new Map<number, Pending>();
+  /** What was taken, by the transaction ids of all its messages. */
+  readonly #byXid = new Map<number, Pending>();
   /** Bytes that were sent, and for which nothing has come yet. */
   #openBytes = 0;
   /** Bytes that are to go out, and that the connection has not taken yet. */
@@ -152,8 +175,16 @@ export class Session {
   #nextDue = Infinity;
   #now: number;
 
-  constructor(limits: SessionLimits, now: number, tell: (event: SessionEvent) => void) {
+  /** `range`: for tests, in which they are to begin again soon. It has more than can be under way. */
+  constructor(
+    limits: SessionLimits,
+    now: number,
+    tell: (event: SessionEvent) => void,
+    range: XidRange = allXids,
+  ) {
     this.#limits = limits;
+    this.#range = range;
+    this.#nextXid = range.first;
     this.#tell = tell;
     this.#now = now;
     this.#heardAt = now;
@@ -176,10 +207,13 @@ export class Session {
   received(bytes: Uint8Array, now: number): void {
     if (this.hasEnded) return;
     this.#now = now;
-    this.#heardAt = now;
-    this.#askedAt = undefined;
     try {
-      this.#framer.push(bytes, (frame) => this.#took(frame));
+      this.#framer.push(bytes, (frame) => {
+        // Bytes that never become a message are no sign of life: nothing would come of them.
+        this.#heardAt = now;
+        this.#askedAt = undefined;
+        this.#took(frame);
+      });
     } catch (error) {
       if (!(error instanceof OpenFlowError)) throw error;
       this.end(error);
@@ -208,6 +242,8 @@ export class Session {
       this.#askedAt = now;
       this.#write({ type: "echoRequest", data: new Uint8Array() });
     }
+    if (now >= this.#unansweredAt) return this.end(outcomes.unanswered(this.#limits.unansweredMs));
+    // Only after that: if this process stood still, what it has given up on just now may have its answer already.
     if (now >= this.#nextDue) this.#expire();
     this.#release();
   }
@@ -219,7 +255,13 @@ export class Session {
     const echoAt =
       this.#askedAt === undefined ? this.#heardAt + echoAfterMs : this.#askedAt + silentAfterMs - echoAfterMs;
     const readyBy = this.#state === "ready" ? Infinity : this.#readyBy;
-    return Math.min(echoAt, readyBy, this.#nextDue);
+    return Math.min(echoAt, readyBy, this.#nextDue, this.#unansweredAt);
+  }
+
+  /** When the switch owes the answer to what was sent first for too long. Infinity: somebody waits for it, and that has a deadline. */
+  get #unansweredAt(): number {
+    const oldest = this.#sent.values().next().value;
+    return oldest?.isOver === true ? oldest.sentAt + this.#limits.unansweredMs : Infinity;
   }
 
   /** The connection has taken so many of the bytes that were given out. */
@@ -237,6 +279,7 @@ export class Session {
     const sent = [...this.#sent.values()];
     this.#queue = [];
     this.#sent.clear();
+    this.#byXid.clear();
     this.#openBytes = 0;
     // Nothing more of a speaker that was overtaken reaches the switch. A switch of another version is told why, though.
     if (!isGreeting) this.#out = [];
@@ -342,11 +385,19 @@ export class Session {
     this.#unflushed += frames.length;
   }
 
-  /** So many transaction ids in a row; the result is the first one. */
+  /**
+   * So many transaction ids in a row; the result is the first one. They begin again once all have been given, and then those are left out that
+   * something under way has: what the switch says of one would be taken for what it says of the other.
+   */
   #xids(count: number): number {
-    if (this.#nextXid + count > maxXid) this.#nextXid = 1;
-    const first = this.#nextXid;
-    this.#nextXid += count;
+    let first = this.#nextXid;
+    for (let xid = first; xid < first + count; xid++) {
+      if (xid > this.#range.last) first = this.#range.first;
+      else if (this.#byXid.has(xid)) first = xid + 1;
+      else continue;
+      xid = first - 1;
+    }
+    this.#nextXid = first + count;
     return first;
   }
 
@@ -368,6 +419,7 @@ export class Session {
       throw outcomes.overloaded(this.#queuedBytes);
     }
     const pending = new Pending(request, first, frames, before);
+    for (const xid of pending.xids()) this.#byXid.set(xid, pending);
     this.#queuedBytes += size;
     this.#nextDue = Math.min(this.#nextDue, dueAt);
     if (before === undefined) this.#queue.push(pending);
@@ -404,9 +456,13 @@ export class Session {
     const { frames, request, size } = pending;
     if (frames === undefined) return;
     pending.frames = undefined;
+    pending.sentAt = this.#now;
     this.#queuedBytes -= size;
     this.#put(frames);
-    if (request.expects === undefined) return this.#settle(pending, undefined);
+    if (request.expects === undefined) {
+      this.#forget(pending);
+      return this.#settle(pending, undefined);
+    }
     this.#sent.set(pending.last, pending);
     this.#openBytes += size;
     if (request.follow !== undefined) this.#blocking = pending;
@@ -439,6 +495,7 @@ export class Session {
     if (pending.frames !== undefined) {
       pending.frames = undefined;
       this.#queuedBytes -= size;
+      this.#forget(pending);
     }
     if (this.#blocking === pending) {
       this.#blocking = undefined;
@@ -448,9 +505,15 @@ export class Session {
     request.settle(error, replies);
   }
 
+  /** Its transaction ids are free, but for those that what follows it has taken over. */
+  #forget(pending: Pending): void {
+    for (const xid of pending.xids()) if (this.#byXid.get(xid) === pending) this.#byXid.delete(xid);
+  }
+
   /** The switch is done with it: its bytes are under way no more. */
   #finish(pending: Pending, error: unknown): void {
     this.#sent.delete(pending.last);
+    this.#forget(pending);
     this.#openBytes -= pending.size;
     this.#settle(pending, error);
   }
@@ -528,10 +591,8 @@ export class Session {
 
   /** What was sent and has this transaction id. Errors may have that of any message of a group. */
   #find(xid: number): Pending | undefined {
-    const last = this.#sent.get(xid);
-    if (last !== undefined) return last;
-    for (const pending of this.#sent.values()) if (pending.indexOf(xid) !== undefined) return pending;
-    return undefined;
+    const pending = this.#byXid.get(xid);
+    return pending?.frames === undefined ? pending : undefined;
   }
 
   #refused(message: Received<ErrorMessage>): void {
@@ -548,8 +609,8 @@ export class Session {
       pending.refusals.push(outcomes.refusalOf(pending.indexOf(xid) ?? -1, errorType, code));
     }
     // The barrier of a group is still to come, and with it the errors of its other messages.
-    if (pending !== undefined && xid === pending.last)
-      this.#finish(pending, outcomes.refused(pending.refusals));
+    const last = this.#sent.get(xid);
+    if (last !== undefined) this.#finish(last, outcomes.refused(last.refusals));
   }
 
   #replied(message: Received, length: number): void {
