@@ -17,8 +17,8 @@ import {
   Session,
   type SessionEvent,
   type SessionLimits,
-  type XidRange,
 } from "../src/session/session.ts";
+import type { XidRange } from "../src/session/xids.ts";
 
 const limits: SessionLimits = {
   echoAfterMs: 2000,

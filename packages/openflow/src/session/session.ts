@@ -14,6 +14,7 @@ import { allTables, groups, ports } from "../codec/names.ts";
 import { Framer } from "../framer.ts";
 import { OpenFlowError, type Refusal } from "../errors.ts";
 import * as outcomes from "./outcomes.ts";
+import { Xids, type XidRange } from "./xids.ts";
 
 /** How long a session waits, and how much it holds. */
 export interface SessionLimits {
@@ -119,22 +120,10 @@ export class Pending {
     if (xid >= this.first && xid <= this.last) return xid - this.first;
     return this.before?.indexOf(xid);
   }
-
-  /** The transaction ids of its messages, with those of what came before it. */
-  *xids(): Iterable<number> {
-    for (let xid = this.first; xid <= this.last; xid++) yield xid;
-    if (this.before !== undefined) yield* this.before.xids();
-  }
 }
 
 // What encodes is synchronous, so that one writer serves all.
 let writer = new Writer();
-
-/** The transaction ids that a session gives. */
-export interface XidRange {
-  readonly first: number;
-  readonly last: number;
-}
 
 const allXids: XidRange = { first: 1, last: 0xffff_ffff };
 
@@ -151,8 +140,6 @@ export class Session {
   #state: "hello" | "features" | "role" | "ready" | "ended" = "hello";
   #features: Features | undefined;
   #isMaster = false;
-  readonly #range: XidRange;
-  #nextXid: number;
   /** What waits to be sent, from `#head` on. */
   #queue: Pending[] = [];
   #head = 0;
@@ -160,7 +147,7 @@ export class Session {
   /** What was sent, by the last transaction id of each, in the order in which it was sent. */
   readonly #sent = new Map<number, Pending>();
   /** What was taken, by the transaction ids of all its messages. */
-  readonly #byXid = new Map<number, Pending>();
+  readonly #xids: Xids<Pending>;
   /** Bytes that were sent, and for which nothing has come yet. */
   #openBytes = 0;
   /** Bytes that are to go out, and that the connection has not taken yet. */
@@ -183,8 +170,7 @@ export class Session {
     range: XidRange = allXids,
   ) {
     this.#limits = limits;
-    this.#range = range;
-    this.#nextXid = range.first;
+    this.#xids = new Xids(range);
     this.#tell = tell;
     this.#now = now;
     this.#heardAt = now;
@@ -279,7 +265,7 @@ export class Session {
     const sent = [...this.#sent.values()];
     this.#queue = [];
     this.#sent.clear();
-    this.#byXid.clear();
+    this.#xids.clear();
     this.#openBytes = 0;
     // Nothing more of a speaker that was overtaken reaches the switch. A switch of another version is told why, though.
     if (!isGreeting) this.#out = [];
@@ -373,7 +359,7 @@ export class Session {
   }
 
   /** Sends something that is neither counted nor queued. */
-  #write(message: Message, xid = this.#xids(1)): void {
+  #write(message: Message, xid = this.#xids.take(1)): void {
     const at = writer.at;
     encodeInto(writer, message, xid);
     this.#put(writer.written(at));
@@ -385,25 +371,9 @@ export class Session {
     this.#unflushed += frames.length;
   }
 
-  /**
-   * So many transaction ids in a row; the result is the first one. They begin again once all have been given, and then those are left out that
-   * something under way has: what the switch says of one would be taken for what it says of the other.
-   */
-  #xids(count: number): number {
-    let first = this.#nextXid;
-    for (let xid = first; xid < first + count; xid++) {
-      if (xid > this.#range.last) first = this.#range.first;
-      else if (this.#byXid.has(xid)) first = xid + 1;
-      else continue;
-      xid = first - 1;
-    }
-    this.#nextXid = first + count;
-    return first;
-  }
-
   #take(request: Request, before?: Pending): Pending {
     const { drafts, dueAt } = request;
-    const first = this.#xids(drafts.length);
+    const first = this.#xids.take(drafts.length);
     writer.at = 0;
     for (const [index, draft] of drafts.entries()) {
       const xid = first + index;
@@ -419,7 +389,7 @@ export class Session {
       throw outcomes.overloaded(this.#queuedBytes);
     }
     const pending = new Pending(request, first, frames, before);
-    for (const xid of pending.xids()) this.#byXid.set(xid, pending);
+    this.#xids.add(pending);
     this.#queuedBytes += size;
     this.#nextDue = Math.min(this.#nextDue, dueAt);
     if (before === undefined) this.#queue.push(pending);
@@ -460,7 +430,7 @@ export class Session {
     this.#queuedBytes -= size;
     this.#put(frames);
     if (request.expects === undefined) {
-      this.#forget(pending);
+      this.#xids.delete(pending);
       return this.#settle(pending, undefined);
     }
     this.#sent.set(pending.last, pending);
@@ -495,7 +465,7 @@ export class Session {
     if (pending.frames !== undefined) {
       pending.frames = undefined;
       this.#queuedBytes -= size;
-      this.#forget(pending);
+      this.#xids.delete(pending);
     }
     if (this.#blocking === pending) {
       this.#blocking = undefined;
@@ -505,15 +475,10 @@ export class Session {
     request.settle(error, replies);
   }
 
-  /** Its transaction ids are free, but for those that what follows it has taken over. */
-  #forget(pending: Pending): void {
-    for (const xid of pending.xids()) if (this.#byXid.get(xid) === pending) this.#byXid.delete(xid);
-  }
-
   /** The switch is done with it: its bytes are under way no more. */
   #finish(pending: Pending, error: unknown): void {
     this.#sent.delete(pending.last);
-    this.#forget(pending);
+    this.#xids.delete(pending);
     this.#openBytes -= pending.size;
     this.#settle(pending, error);
   }
@@ -591,7 +556,7 @@ export class Session {
 
   /** What was sent and has this transaction id. Errors may have that of any message of a group. */
   #find(xid: number): Pending | undefined {
-    const pending = this.#byXid.get(xid);
+    const pending = this.#xids.find(xid);
     return pending?.frames === undefined ? pending : undefined;
   }
 
