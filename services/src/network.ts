@@ -198,6 +198,14 @@ export class Network {
       await this.#switches.vsctl("set-controller", `s${number}`, ...this.made().controllers);
   }
 
+  /** The switches connect to these controllers from now on. A connection with one that was theirs before stays. */
+  async point(...controllers: readonly string[]): Promise<void> {
+    const made = this.made();
+    for (let number = 1; number <= made.switches; number++)
+      await this.#switches.vsctl("set-controller", `s${number}`, ...controllers);
+    this.#save({ ...made, controllers });
+  }
+
   /** All switches are started anew, as after a power cut. */
   crash(): Promise<void> {
     return this.#switches.crash();

@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { WheelworkError } from "wheelwork";
 import type { BookedFlowStore } from "./controller/booked-flow-store.ts";
 import type { BookMark } from "./controller/store.ts";
@@ -73,6 +74,32 @@ function knownFiles(dataDir: string): readonly string[] {
   }
 }
 
+/**
+ * Keeps other processes from this folder until `close`, also while this one stands still. Two with one book would not notice what the other
+ * writes into it.
+ * @throws WheelworkError WW_STORE_LOCKED, WW_STORE_UNAVAILABLE.
+ */
+export function lockFolder(dataDir: string): { close(): void } {
+  const path = join(dataDir, "floodlight.lock");
+  let lock: DatabaseSync | undefined;
+  try {
+    lock = new DatabaseSync(path);
+    lock.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+    return lock;
+  } catch (cause) {
+    lock?.close();
+    const isLocked = /locked|busy/i.test(String(cause));
+    const [code, what, next] = isLocked
+      ? ([
+          "WW_STORE_LOCKED",
+          "is in use by another Floodlight",
+          "Stop it first. If it hangs, kill it.",
+        ] as const)
+      : (["WW_STORE_UNAVAILABLE", "cannot be locked", "Check that it may be written to."] as const);
+    throw new WheelworkError(code, `${dataDir} ${what}`, { next, cause });
+  }
+}
+
 /** Notes which files there are, for `checkFiles` at the next start. All of them have been made. */
 export function noteFiles(dataDir: string): void {
   const files = readdirSync(dataDir).filter((name) => name.endsWith(".db"));
@@ -101,24 +128,25 @@ export interface BeginOptions {
 /**
  * Compares the book of rules with the store of flows, before a switch connects. With a new or an older book, switches would lose rules of flows
  * that are UP, or get those of flows that are gone. With an older store, cookies and numbers of commands would be given again.
+ * @returns What the store knows it by from now on: see `isSuperseded`.
  * @throws WheelworkError WW_STORE_UNAVAILABLE if they are not of the same time.
  */
 export async function beginBook(
   book: AddressBook,
   store: Pick<BookedFlowStore, "marks" | "rebase" | "switches" | "lastBook" | "noteBook">,
   { command, rebuild = false, onRebuilt }: BeginOptions,
-): Promise<void> {
+): Promise<BookMark> {
   const said = { lastCommand: book.lastCommand(), places: book.places() };
   if (rebuild) {
     const marks = await store.rebase(leastOf(said.lastCommand, said.places));
     const switches = (await store.switches()).map(({ switchId }) => switchId);
     const fresh = bookOf(marks, switches);
     await book.replace(fresh);
-    await noteOpened(book, store);
+    const mark = await noteOpened(book, store);
     onRebuilt?.(
       `the book of rules was made anew: ${marks.flows.length} flows need ${fresh.places.length} rules`,
     );
-    return;
+    return mark;
   }
   const marks = await store.marks();
   const differences = [
@@ -133,10 +161,18 @@ export async function beginBook(
   );
 }
 
-/** The next book that is opened beside this store is this one, and has been opened since. */
-async function noteOpened(book: AddressBook, store: Pick<BookedFlowStore, "noteBook">): Promise<void> {
-  book.nextGeneration();
-  await store.noteBook(book.mark());
+/**
+ * The next book that is opened beside this store is this one, and has been opened since. Its generation is higher than that of the one before,
+ * also if that was on a machine whose clock is ahead: switches obey the owner with the highest.
+ */
+async function noteOpened(
+  book: AddressBook,
+  store: Pick<BookedFlowStore, "lastBook" | "noteBook">,
+): Promise<BookMark> {
+  book.nextGeneration((await store.lastBook())?.generation);
+  const mark = book.mark();
+  await store.noteBook(mark);
+  return mark;
 }
 
 /** What shows that a book is not the one that was opened last, as it was then. */

@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { kafka, kafkaSecurity } from "@wheelwork/kafka";
 import { problemOf, protect, type ProtectOptions } from "@wheelwork/northbound";
 import Fastify from "fastify";
-import type { Bus } from "wheelwork";
+import { WheelworkError, type Bus } from "wheelwork";
 import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
-import { beginBook, bookName, checkFiles, noteFiles } from "../data-folder.ts";
+import { isSuperseded, type BookMark } from "../controller/store.ts";
+import { beginBook, bookName, checkFiles, lockFolder, noteFiles } from "../data-folder.ts";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
 import type { BelievedNetwork } from "../floodlight/agreement.ts";
 import { networkRoutes } from "../floodlight/network-routes.ts";
@@ -26,6 +27,8 @@ export interface FloodlightPartOptions extends FloodlightOptions {
   readonly control?: ProtectOptions & { readonly port: number; readonly host: string };
   /** Makes the book of rules anew of the flows in the database, if `rules.db` is lost. */
   readonly rebuildRules?: boolean;
+  /** Called once with what keeps it from going on: another Floodlight drives its switches now. What it says counts no more. */
+  readonly onFailure?: (error: Error) => void;
 }
 
 /**
@@ -35,7 +38,7 @@ export interface FloodlightPartOptions extends FloodlightOptions {
 export async function startFloodlight(
   place: FlowPlace,
   dataDir: string,
-  { network, control, rebuildRules = false, ...options }: FloodlightPartOptions = {},
+  { network, control, rebuildRules = false, onFailure, ...options }: FloodlightPartOptions = {},
 ): Promise<Part & { readonly floodlight: Floodlight; readonly url?: string }> {
   mkdirSync(dataDir, { recursive: true });
   checkFiles(dataDir, { rebuild: rebuildRules });
@@ -49,7 +52,10 @@ export async function startFloodlight(
   const close = async (): Promise<void> => {
     for (const part of parts.splice(0)) await part.close();
   };
+  let mark: BookMark | undefined;
+  let isOvertaken = false;
   try {
+    keep(lockFolder(dataDir));
     const bus = keep(kafka({ brokers: place.brokers, clientId: "floodlight", ...kafkaSecurity() }));
     await ensureFlowTopics(bus, topics);
     const simulated =
@@ -63,17 +69,21 @@ export async function startFloodlight(
     const store = keep(
       new PostgresFlowStore(databaseUrl, flowSchema === undefined ? {} : { schema: flowSchema }),
     );
-    const believed = async (): Promise<BelievedNetwork> => ({
-      links: await store.links(),
-      switches: await store.switches(),
-    });
+    const believed = async (): Promise<BelievedNetwork> => {
+      const last = await store.lastBook();
+      if (!isOvertaken && mark !== undefined && isSuperseded(mark, last)) {
+        isOvertaken = true;
+        onFailure?.(overtaken());
+      }
+      return { links: await store.links(), switches: await store.switches() };
+    };
     const service = Promise.withResolvers<SpeakerService>();
     const opened = keep(
       await openNetwork({
         path: join(dataDir, bookName),
         switches: simulated === undefined ? { listen: network?.listen ?? {} } : { simulated },
-        begin: (book) =>
-          untilAnswered(
+        begin: async (book) => {
+          mark = await untilAnswered(
             () =>
               beginBook(book, store, {
                 command: "npm run cluster -- --only floodlight --rebuild-rules",
@@ -81,7 +91,8 @@ export async function startFloodlight(
                 onRebuilt: onProblem,
               }),
             onProblem,
-          ),
+          );
+        },
         onEvent: async (event) => (await service.promise).tell(event),
         believed,
         onProblem,
@@ -104,7 +115,9 @@ export async function startFloodlight(
     noteFiles(dataDir);
     const end = answerQuestions(bus, topics, floodlight, onProblem);
     keep({ close: end });
-    service.resolve(keep(new SpeakerService({ bus, speaker: opened.speaker, topics, onProblem })));
+    const { speaker } = opened;
+    const by = mark === undefined ? {} : { by: mark };
+    service.resolve(keep(new SpeakerService({ bus, speaker, topics, ...by, onProblem })));
     await bus.ready();
     if (control === undefined || simulated === undefined) return { floodlight, close };
     const server = keep(await serveNetwork(simulated, control));
@@ -114,6 +127,15 @@ export async function startFloodlight(
     throw error;
   }
 }
+
+const overtaken = (): WheelworkError =>
+  new WheelworkError(
+    "WW_STORE_LOCKED",
+    "another Floodlight drives the switches now: this one has lost them",
+    {
+      next: "Run one. This one may have stood still for long, while somebody started another on a folder of its own.",
+    },
+  );
 
 /** More would not fit into a message, which may have one megabyte. */
 const maxRulesTold = 1000;

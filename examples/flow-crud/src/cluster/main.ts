@@ -250,6 +250,7 @@ async function startOne(options: Options, only: PartName): Promise<Part> {
       const { network, networkPort, rebuildRules } = options;
       const floodlight = await startFloodlight(place, dataDir, {
         rebuildRules,
+        onFailure: fail,
         ...(network === undefined ? {} : { network }),
         ...(networkPort === undefined ? {} : { control: { ...server, port: networkPort } }),
       });

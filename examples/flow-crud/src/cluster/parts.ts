@@ -126,7 +126,7 @@ export async function startNode(
     flowSchema === undefined ? {} : { schema: flowSchema },
   );
   const onProblem = (problem: string): void => logger.warn({ part: "speaker" }, problem);
-  const speaker = new RemoteSpeaker({ bus, topics, onProblem });
+  const speaker = new RemoteSpeaker({ bus, topics, onProblem, lastBook: () => flowStore.lastBook() });
   const node = createNode({
     name,
     hubs: [flowCreateHub(options.flow, spokes), flowCreateService(options.flow, spokes), ...controller.all],

@@ -4,6 +4,7 @@ import { closePlan, commit, marksOf, plan, rebase, recall, settle, undo } from "
 import type { Segment } from "./model.ts";
 import { changeLink, note, type LinkChange } from "./network-events.ts";
 import {
+  isSuperseded,
   NetworkEvent,
   type Abandoned,
   type Avoid,
@@ -70,6 +71,8 @@ export abstract class BookedFlowStore implements FlowStore {
 
   async note(event: NetworkEvent): Promise<readonly string[]> {
     const checked = NetworkEvent.parse(event);
+    // One that was frozen, and has lost the switches meanwhile, takes its broken connections for switches that are gone.
+    if (checked.by !== undefined && isSuperseded(checked.by, await this.lastBook())) return [];
     return this.write((books, now) => note(books, checked, now));
   }
 

@@ -128,6 +128,20 @@ export interface StoredLink extends Segment {
   readonly used: number;
 }
 
+/**
+ * The book of rules that goes with a store of flows: its name, and how often it was opened, in numbers that only rise. Who has it open drives
+ * the switches.
+ */
+export const BookMark = z.object({ name: z.string(), generation: z.int() });
+export type BookMark = Readonly<z.output<typeof BookMark>>;
+
+/** Whether another book has been opened since, or the same one again. Who has opened this one drives the switches no more. */
+export const isSuperseded = (mark: BookMark, last: BookMark | undefined): boolean =>
+  last !== undefined && (mark.name !== last.name || mark.generation < last.generation);
+
+/** Who tells something of the network. Without it, nobody asks. */
+const by = BookMark.optional();
+
 /** What happens in the network. */
 export const NetworkEvent = z.discriminatedUnion("kind", [
   z.object({
@@ -140,6 +154,7 @@ export const NetworkEvent = z.discriminatedUnion("kind", [
     ports: z
       .array(z.object({ port: z.int(), name: z.string(), isUp: z.boolean(), speedKbps: z.int().min(0) }))
       .optional(),
+    by,
   }),
   z.object({
     kind: z.literal("port"),
@@ -148,6 +163,7 @@ export const NetworkEvent = z.discriminatedUnion("kind", [
     name: z.string(),
     isUp: z.boolean(),
     speedKbps: z.int().min(0),
+    by,
   }),
   /** A link was found, is there again, or has failed. It stands for both directions. */
   z.object({
@@ -160,6 +176,7 @@ export const NetworkEvent = z.discriminatedUnion("kind", [
     latencyMs: z.number().min(0).optional(),
     /** Kilobits per second, when it is found first. */
     speedKbps: z.int().min(0).optional(),
+    by,
   }),
 ]);
 export type NetworkEvent = z.output<typeof NetworkEvent>;
@@ -209,12 +226,6 @@ export interface FlowMarks {
   /** The id of the next path. */
   readonly nextPath: number;
   readonly flows: readonly FlowMark[];
-}
-
-/** The book of rules that goes with a store of flows: its name, and how often it was opened, in numbers that only rise. */
-export interface BookMark {
-  readonly name: string;
-  readonly generation: number;
 }
 
 /** The numbers of the steps of a run, in their order: see `Guard`. */
@@ -289,6 +300,8 @@ export interface FlowStore {
    * again, as long as nobody has worked on them.
    *
    * A link that is found on a port with another link replaces that one, which has failed then. Links are never forgotten.
+   *
+   * An event by somebody who drives the switches no more (`by`, `isSuperseded`) changes nothing, and concerns no flow.
    */
   note(event: NetworkEvent): Promise<readonly string[]>;
   /**

@@ -140,12 +140,15 @@ export class AddressBook {
     return { name: String(named?.["name"]), generation: Number(opened?.["generation"]) };
   }
 
-  /** A number that none of the earlier owners of this file has had, and, clocks permitting, no owner of another file. */
-  nextGeneration(): bigint {
+  /**
+   * A number that none of the earlier owners of this file has had, and, clocks permitting, no owner of another file. It is above what the owner
+   * of another file has had that noted `above`: it has used the next one.
+   */
+  nextGeneration(above = 0): bigint {
     const row = this.#statement(
       `INSERT INTO speaker (id, generation) VALUES (0, ?)
        ON CONFLICT (id) DO UPDATE SET generation = max(generation + 1, excluded.generation) RETURNING generation`,
-    ).get(Math.floor(this.#options.wallMs()));
+    ).get(Math.max(Math.floor(this.#options.wallMs()), above + 1));
     return BigInt(Number(row?.["generation"]));
   }
 

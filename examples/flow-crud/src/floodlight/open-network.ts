@@ -19,7 +19,7 @@ export interface OpenNetworkOptions {
   readonly switches:
     { readonly simulated: SimulatedNetwork } | { readonly listen: Omit<SpeakerOptions, "generation"> };
   /** Gets the book before a switch connects. If it fails, nothing is opened. */
-  readonly begin?: (book: AddressBook) => Promise<void>;
+  readonly begin?: (book: AddressBook) => Promise<unknown>;
   /** Gets what happens in the network, one event after the other. If it fails, it gets the event again. */
   readonly onEvent: (event: NetworkEvent) => Promise<void>;
   /**

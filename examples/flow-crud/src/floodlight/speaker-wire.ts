@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
+import * as z from "zod";
 import { systemClock, type Bus, type Clock, type Message } from "wheelwork";
 import { SpeakerAnswer, SpeakerCommand, type Speaker } from "../controller/speaker.ts";
-import { NetworkEvent, subjectOf } from "../controller/store.ts";
+import { BookMark, isSuperseded, NetworkEvent, subjectOf } from "../controller/store.ts";
 
 /** The topics between the workers of flows and the switch controller. */
 export interface SpeakerTopics {
@@ -29,11 +30,13 @@ export const commandMessage = (key: string, command: SpeakerCommand): Message =>
   value: JSON.stringify(command),
 });
 
-/** The message of an answer to the command with this key. */
-const answerMessage = (key: string, answer: SpeakerAnswer): Message => ({
+/** The message of an answer to the command with this key, and who gives it. */
+const answerMessage = (key: string, answer: SpeakerAnswer, by: BookMark | undefined): Message => ({
   key,
-  value: JSON.stringify(answer),
+  value: JSON.stringify(by === undefined ? answer : { ...answer, by }),
 });
+
+const Answered = z.object({ by: BookMark.optional() });
 
 /** The message of an event. Each has a key of its own: a hub takes a message once, also if it comes again. */
 const eventMessage = (event: NetworkEvent): Message => ({
@@ -66,6 +69,8 @@ export interface SpeakerServiceOptions {
   readonly speaker: Speaker;
   /** Default: those without a prefix. */
   readonly topics?: SpeakerTopics;
+  /** The book of the speaker, as it was opened: it is in all that is said. Without it, nobody asks whose it is. */
+  readonly by?: BookMark;
   /** Called for messages that are no commands, and for what could not be done or answered. */
   readonly onProblem?: (problem: string) => void;
 }
@@ -78,6 +83,7 @@ export class SpeakerService {
   readonly #bus: Bus;
   readonly #speaker: Speaker;
   readonly #topics: SpeakerTopics;
+  readonly #by: BookMark | undefined;
   readonly #onProblem: (problem: string) => void;
   readonly #unsubscribe: () => void;
   /** Commands that are being executed, by key and text: one that comes again meanwhile has the same answer. */
@@ -88,13 +94,15 @@ export class SpeakerService {
     this.#bus = options.bus;
     this.#speaker = options.speaker;
     this.#topics = options.topics ?? speakerTopics();
+    this.#by = options.by;
     this.#onProblem = options.onProblem ?? (() => {});
     this.#unsubscribe = this.#bus.subscribe(this.#topics.speakerCommands, (message) => this.#take(message));
   }
 
   /** Tells the hubs what has happened in the network: the `onEvent` of a discovery. */
   async tell(event: NetworkEvent): Promise<void> {
-    await this.#bus.publish(this.#topics.networkEvents, eventMessage(event));
+    const told = this.#by === undefined ? event : { ...event, by: this.#by };
+    await this.#bus.publish(this.#topics.networkEvents, eventMessage(told));
   }
 
   /** Takes no more commands, and waits for those that are being executed. It does not end the speaker. */
@@ -119,7 +127,7 @@ export class SpeakerService {
     try {
       const answer = await this.#speaker.execute(command);
       if (answer !== undefined)
-        await this.#bus.publish(this.#topics.speakerAnswers, answerMessage(key, answer));
+        await this.#bus.publish(this.#topics.speakerAnswers, answerMessage(key, answer, this.#by));
     } catch (error) {
       this.#onProblem(`${command.command} ${key} could not be done or answered: ${String(error)}`);
     }
@@ -131,6 +139,11 @@ export interface RemoteSpeakerOptions {
   readonly bus: Bus;
   /** Default: those without a prefix. */
   readonly topics?: SpeakerTopics;
+  /**
+   * The book of rules that was opened last. What the owner of another one says counts no more: it has lost the switches, and may not know it.
+   * Default: whoever answers is believed.
+   */
+  readonly lastBook?: () => Promise<BookMark | undefined>;
   /** How long it waits for the answer to a command, in milliseconds. Default 2,800: a little less than the workers of flows have. */
   readonly timeoutMs?: number;
   /** Called for commands that could not be sent, and for answers that are none. */
@@ -148,6 +161,9 @@ export class RemoteSpeaker implements Pick<Speaker, "execute"> {
   readonly #topics: SpeakerTopics;
   /** What takes the answer to a command, by its key. */
   readonly #waiting = new Map<string, (answer: SpeakerAnswer | undefined) => void>();
+  /** The question for the last book that is under way, and the one that comes after it. */
+  #asking: Promise<BookMark | undefined> | undefined;
+  #nextAsking: Promise<BookMark | undefined> | undefined;
   /** It listens from its first command on: a process that gives none needs no connection. */
   #unsubscribe: (() => void) | undefined;
   #isClosed = false;
@@ -194,8 +210,37 @@ export class RemoteSpeaker implements Pick<Speaker, "execute"> {
     const end = this.#waiting.get(message.key);
     if (end === undefined) return;
     const answer = readAnswer(message);
-    if (answer === undefined)
+    if (answer === undefined) {
       this.#options.onProblem?.(`not an answer: ${message.key} ${message.value}`.slice(0, 300));
-    end(answer);
+      return end(undefined);
+    }
+    const by = read(Answered, message)?.by;
+    if (by === undefined || this.#options.lastBook === undefined) return end(answer);
+    this.#isOfOwner(by).then(
+      (isOfOwner) => {
+        // That of the owner may come yet.
+        if (isOfOwner) this.#waiting.get(message.key)?.(answer);
+        else
+          this.#options.onProblem?.(
+            `an answer of a switch controller that has lost its switches: ${message.key}`,
+          );
+      },
+      (error: unknown) => {
+        this.#options.onProblem?.(`nobody knows whose answer ${message.key} is: ${String(error)}`);
+      },
+    );
+  }
+
+  /** Asks after the answer has come, so that it is known to be older. Those that come meanwhile are asked about together. */
+  async #isOfOwner(by: BookMark): Promise<boolean> {
+    const { lastBook = () => Promise.resolve(undefined) } = this.#options;
+    const before = this.#asking;
+    this.#nextAsking ??= (async () => {
+      await before?.catch(() => {});
+      this.#asking = this.#nextAsking;
+      this.#nextAsking = undefined;
+      return lastBook();
+    })();
+    return !isSuperseded(by, await this.#nextAsking);
   }
 }

@@ -50,7 +50,7 @@ export interface SwitchSpeakerOptions {
    */
   readonly compareMs?: number;
   /** Gets the book before a switch connects. If it fails, nothing is opened. */
-  readonly begin?: (book: AddressBook) => Promise<void>;
+  readonly begin?: (book: AddressBook) => Promise<unknown>;
   /** Called for what a person should look at: a switch that refuses what it should have. */
   readonly onProblem?: (problem: string) => void;
   /** For tests: the clock. Without `after`, switches are compared only when they connect. */

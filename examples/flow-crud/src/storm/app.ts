@@ -34,7 +34,7 @@ export default function flowApp({ brokers, security, databaseUrl, app = {} }: St
   const pool = new PostgresResourcePool(databaseUrl, schemaIn(resourceSchema));
   const flowStore = new PostgresFlowStore(databaseUrl, schemaIn(flowSchema));
   const bus = kafka({ brokers, clientId: "flow-crud", ...kafkaSecurity({ ...process.env, ...security }) });
-  const speaker = new RemoteSpeaker({ bus, topics });
+  const speaker = new RemoteSpeaker({ bus, topics, lastBook: () => flowStore.lastBook() });
   const spokes = flowSpokes(flow);
   const controller = createController();
   return {

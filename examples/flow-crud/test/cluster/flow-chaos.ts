@@ -91,13 +91,32 @@ export async function flowChaos(plan: FlowChaosPlan): Promise<FlowChaosReport> {
   const place = ["--network", "--openflow", stage.network.controllerPath];
   const flags = ["--session-timeout", "6000", "--log", "warn", "--api-port", "0", ...place];
   const cluster = await Cluster.start(folder, shards, flags);
-  const { floodlight, nodes } = cluster;
+  const { nodes } = cluster;
   const urls = (): string[] => nodes.flatMap(({ url }) => url ?? []);
   const load = new FlowLoad({ urls, random, clients, perSecond });
   const problems: string[] = [];
   const made = { cluster: {} as Record<string, number>, network: {} as Record<string, number> };
   const backMs: number[] = [];
+  let owner = { path: stage.network.controllerPath, data: cluster.data };
+  let owners = 1;
   const began = performance.now();
+  /** A Floodlight on a folder of its own takes the switches of one that is frozen, which wakes up then, half of the time with its connections. */
+  const wakeStale: ClusterFault = async () => {
+    const stale = cluster.floodlight;
+    const name = `floodlight-${++owners}`;
+    const path = stage.network.controllerPath.replace(/[^/]*$/, `${name}.sock`);
+    const next = cluster.part("floodlight", "--data", join(folder, name), "--openflow", path);
+    stale.signal("SIGSTOP");
+    cluster.floodlight = next;
+    await next.start("--rebuild-rules");
+    await stage.point(...(random() < 0.5 ? [owner.path] : []), path);
+    owner = { path, data: join(folder, name) };
+    await sleep(random() * 2000);
+    stale.signal("SIGCONT");
+    await sleep(5000 + random() * 5000);
+    await stale.end("SIGKILL");
+    await stage.point(path);
+  };
   const isOn = { now: true };
   const network = async (): Promise<void> => {
     const kinds = Object.entries(stage.faults(random));
@@ -109,9 +128,11 @@ export async function flowChaos(plan: FlowChaosPlan): Promise<FlowChaosReport> {
     }
   };
   const system = async (): Promise<void> => {
-    const kinds = Object.entries({ ...clusterFaults, ...ofFlows }).filter(
-      ([kind]) => only?.includes(kind) ?? true,
-    );
+    const kinds = Object.entries({
+      ...clusterFaults,
+      ...ofFlows,
+      "let a stale switch controller wake up": wakeStale,
+    }).filter(([kind]) => only?.includes(kind) ?? true);
     for (let count = 0; count < most; count++) {
       await sleep(random() * clusterPauseMs);
       // Each once before any comes again.
@@ -132,7 +153,7 @@ export async function flowChaos(plan: FlowChaosPlan): Promise<FlowChaosReport> {
   };
   try {
     await cluster.addWiredNode().start();
-    await Promise.all([floodlight.start(), cluster.addNode().start()]);
+    await Promise.all([cluster.floodlight.start(), cluster.addNode().start()]);
     await stage.connect();
     await until("the links", settledWithinMs, async () => {
       const { body } = await load.ask("GET", "/v1/links");
@@ -149,7 +170,7 @@ export async function flowChaos(plan: FlowChaosPlan): Promise<FlowChaosReport> {
     await stage.mend();
     const judged = await load.judge(settledWithinMs);
     problems.push(...judged.problems, ...(await stage.pingProblems()));
-    for (const part of [...nodes, floodlight]) {
+    for (const part of [...nodes, cluster.floodlight]) {
       const code = await part.end("SIGTERM");
       if (code !== 0) problems.push(`SIGTERM ended ${part.name} with ${code}: ${part.output.slice(-500)}`);
     }
@@ -157,7 +178,7 @@ export async function flowChaos(plan: FlowChaosPlan): Promise<FlowChaosReport> {
     problems.push(
       ...(await store.audit()),
       ...(await switchDifferences(stage.network, await store.flows({ limit: 1000 }))),
-      ...obligations(join(cluster.data, "rules.db")),
+      ...obligations(join(owner.data, "rules.db")),
     );
     await store.close();
     const { operations, done, statuses, reasons } = load;

@@ -47,11 +47,14 @@ export class Process {
     return this.#output;
   }
 
-  /** Starts it; resolves when it says that it is ready. @throws Error with what it has printed if it ends, or never does. */
-  start(): Promise<void> {
+  /**
+   * Starts it; resolves when it says that it is ready. `more`: arguments for this start only.
+   * @throws Error with what it has printed if it ends, or never does.
+   */
+  start(...more: readonly string[]): Promise<void> {
     this.#output = "";
     this.#url = undefined;
-    const [command = "", ...args] = this.#args;
+    const [command = "", ...args] = [...this.#args, ...more];
     const child = spawn(command, args, {
       // With a channel, so that it ends when the tests do, in whatever way.
       stdio: ["ignore", "pipe", "pipe", "ipc"],
@@ -106,12 +109,14 @@ export class Cluster {
   readonly postgres: PostgresServer;
   readonly data: string;
   readonly nodes: Process[] = [];
-  readonly floodlight: Process;
+  /** The one that drives the switches now. */
+  floodlight: Process;
   /** The wires of the first node: no other needs them. */
   readonly toKafka: Wire;
   readonly toPostgres: Wire;
   readonly #behind: { readonly port: number; readonly wire: number };
   readonly #common: readonly string[];
+  readonly #parts: Process[] = [];
   #named = 0;
 
   private constructor(folder: string, ports: readonly number[], shards: number, flags: readonly string[]) {
@@ -161,11 +166,13 @@ export class Cluster {
 
   /** Another part, not started yet. */
   part(only: "northbound" | "floodlight", ...flags: readonly string[]): Process {
-    return new Process(only, ["--only", only, ...this.#common, ...flags]);
+    const part = new Process(only, ["--only", only, ...this.#common, ...flags]);
+    this.#parts.push(part);
+    return part;
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.floodlight, ...this.nodes].map((part) => part.end("SIGKILL")));
+    await Promise.all([...this.#parts, ...this.nodes].map((part) => part.end("SIGKILL")));
     this.toKafka.close();
     this.toPostgres.close();
     await this.kafka.signal("SIGKILL");

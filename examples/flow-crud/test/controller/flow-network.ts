@@ -70,6 +70,11 @@ export class FlowNetwork {
     });
   }
 
+  /** The switches connect to controllers at these socket files from now on. */
+  point(...paths: readonly string[]): Promise<void> {
+    return this.#alone(() => this.network.point(...paths.map((path) => `unix:${path}`)));
+  }
+
   /** Everything is as before the first fault. */
   async mend(): Promise<void> {
     for (const [one, other] of this.links) this.network.link(one, other, "up");
