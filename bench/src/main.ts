@@ -15,6 +15,7 @@ import { waitingCalls } from "./benches/waiting-calls.ts";
 import { parkedRuns } from "./benches/parked-runs.ts";
 import { postgres } from "./benches/postgres.ts";
 import { storm } from "./benches/storm.ts";
+import { tenSwitches } from "./benches/ten-switches.ts";
 import { wideRound } from "./benches/wide-round.ts";
 import { compareLayouts } from "./layouts/compare.ts";
 import { defaultFolder, type Bench, type Figure } from "./harness.ts";
@@ -37,6 +38,7 @@ const benches: readonly Bench[] = [
   cluster,
   storm,
   openflow,
+  tenSwitches,
   compareLayouts,
 ];
 
