@@ -9,4 +9,6 @@ export interface Mutant {
   readonly to: string;
   /** The world in which it is looked for. Default: that of one engine. */
   readonly world?: WorldName;
+  /** The files of tests in which it is looked for, instead of a world: what no simulated hub sees. */
+  readonly tests?: readonly string[];
 }

@@ -2,6 +2,7 @@ import type { Mutant } from "./mutant.ts";
 import { mutantsOfBulks } from "./mutants-of-bulks.ts";
 import { mutantsOfFlows } from "./mutants-of-flows.ts";
 import { mutantsOfShards } from "./mutants-of-shards.ts";
+import { mutantsOfSwitches } from "./mutants-of-switches.ts";
 import { mutantsOfTimes } from "./mutants-of-times.ts";
 import { mutantsOfStreams } from "./mutants-of-streams.ts";
 import { mutantsOfWatches } from "./mutants-of-watches.ts";
@@ -769,4 +770,5 @@ export const mutants: readonly Mutant[] = [
   ...mutantsOfBulks,
   ...mutantsOfFlows,
   ...mutantsOfShards,
+  ...mutantsOfSwitches,
 ];

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Mutant } from "./mutant.ts";
 import { mutants } from "./mutants.ts";
 import type { WorldName } from "./worlds.ts";
@@ -18,7 +18,7 @@ import type { WorldName } from "./worlds.ts";
 /** What became of a mutant. */
 export interface Verdict {
   readonly mutant: Mutant;
-  /** How many seeds it took; undefined: it was not found. */
+  /** How many seeds it took, or how many tests had to run; undefined: it was not found. */
   readonly seeds: number | undefined;
   readonly invariants: readonly string[];
 }
@@ -27,6 +27,17 @@ export interface Verdict {
 interface Printed {
   readonly failures: readonly { readonly seed: number; readonly invariants: readonly string[] }[];
 }
+
+/** What vitest reports as JSON. */
+interface TestsReport {
+  readonly numTotalTests: number;
+  readonly testResults: readonly {
+    readonly assertionResults: readonly { readonly status: string; readonly fullName: string }[];
+  }[];
+}
+
+/** How long tests of a mutant may take, in milliseconds. */
+const testPatienceMs = 120_000;
 
 /** How long 2000 seeds may take, in milliseconds: what takes longer hangs. */
 const patienceMs: Readonly<Record<WorldName, number>> = {
@@ -83,6 +94,40 @@ export class MutantSandbox {
     return { seeds: first?.seed, invariants: [...new Set(first?.invariants)].toSorted() };
   }
 
+  /** Runs tests with one mutant, or with none. @throws Error if they do not run at all. */
+  async test(mutant: Mutant | undefined, tests: readonly string[]): Promise<Omit<Verdict, "mutant">> {
+    const copy = this.#copy();
+    for (const part of [
+      "vitest.config.ts",
+      "tsconfig.base.json",
+      ...tests.map((file) => file.replace(/(?<=\/test)\/.*/, "")),
+    ])
+      cpSync(join(root, part), join(copy, part), { recursive: true });
+    if (mutant !== undefined) writeFileSync(join(copy, mutant.file), broken(mutant));
+    const vitest = join(root, "node_modules/vitest/vitest.mjs");
+    const report = join(copy, "report.json");
+    const args = [vitest, "run", "--root", copy, "--reporter=json", `--outputFile=${report}`, ...tests];
+    const options = { cwd: copy, timeout: testPatienceMs, maxBuffer: 2 ** 28 };
+    const printed = await new Promise<TestsReport | "hangs">((resolve, reject) => {
+      execFile(process.execPath, args, options, (error, stdout, stderr) => {
+        if (error?.killed === true) return resolve("hangs");
+        try {
+          resolve(JSON.parse(readFileSync(report, "utf8")) as TestsReport);
+        } catch (cause) {
+          reject(new Error(`the tests ${tests.join(", ")} did not run: ${stderr}${stdout}`, { cause }));
+        }
+      });
+    });
+    rmSync(copy, { recursive: true, force: true });
+    if (printed === "hangs") return { seeds: 1, invariants: [printed] };
+    if (printed.numTotalTests === 0) throw new Error(`there are no tests in ${tests.join(", ")}`);
+    const all = printed.testResults.flatMap(({ assertionResults }) => assertionResults);
+    const first = all.findIndex(({ status }) => status === "failed");
+    return first < 0
+      ? { seeds: undefined, invariants: [] }
+      : { seeds: first + 1, invariants: tests.map((file) => basename(file, ".test.ts")) };
+  }
+
   remove(): void {
     rmSync(this.#folder, { recursive: true, force: true });
   }
@@ -120,7 +165,7 @@ function link(installed: string, target: string, copy: string): void {
     symlinkSync(join(copy, "packages", name), join(target, "@wheelwork", name));
 }
 
-/** Simulates each mutant, two at a time. */
+/** Simulates each mutant, or runs its tests, two at a time. */
 export async function testMutants(
   list: readonly Mutant[],
   seeds: number,
@@ -131,7 +176,10 @@ export async function testMutants(
   const queue = [...list];
   const work = async (): Promise<void> => {
     for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
-      const verdict = { mutant, ...(await sandbox.simulate(mutant, seeds)) };
+      const { tests } = mutant;
+      const found =
+        tests === undefined ? await sandbox.simulate(mutant, seeds) : await sandbox.test(mutant, tests);
+      const verdict = { mutant, ...found };
       verdicts.push(verdict);
       seen(verdict);
     }
@@ -149,8 +197,10 @@ export const mutantsNamed = (part = ""): readonly Mutant[] =>
   mutants.filter((mutant) => titleOf(mutant).includes(part));
 
 /** How a mutant is called in lists. */
-export const titleOf = ({ name, world }: Mutant): string =>
-  world === undefined ? name : `${world}: ${name}`;
+export const titleOf = ({ name, world, tests }: Mutant): string => {
+  const kind = tests === undefined ? world : "tests";
+  return kind === undefined ? name : `${kind}: ${name}`;
+};
 
 /** The table for the docs. */
 export function tableOf(verdicts: readonly Verdict[]): string {

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { testMutants, broken, mutantsNamed, MutantSandbox } from "../src/mutation-tests.ts";
 
 test("each mutant still applies", () => {
@@ -17,6 +17,18 @@ test("mutants are found, each by the checker that all share", { timeout: 600_000
 
 test("without a mutant nothing is found", { timeout: 600_000 }, async () => {
   const sandbox = new MutantSandbox();
+  onTestFinished(() => sandbox.remove());
   expect(await sandbox.simulate(undefined, 40)).toEqual({ seeds: undefined, invariants: [] });
-  sandbox.remove();
+  // Tests run in a copy as well as here.
+  const tests = ["packages/openflow/test/session.test.ts"];
+  expect(await sandbox.test(undefined, tests)).toEqual({ seeds: undefined, invariants: [] });
 });
+
+test(
+  "a mutant that no simulation sees is found by the tests that it names",
+  { timeout: 600_000 },
+  async () => {
+    const [verdict] = await testMutants(mutantsNamed("go on when the generation is stale"), 1, () => {});
+    expect(verdict).toMatchObject({ seeds: expect.any(Number), invariants: ["session"] });
+  },
+);
