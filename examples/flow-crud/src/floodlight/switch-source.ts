@@ -35,14 +35,21 @@ export class SharedSource {
   readonly #source: SwitchSource;
   readonly #connected = new Set<DrivenSwitch>();
 
-  /** `onProblem`: told once of connections that were refused, and of a source that has ended: no share tells of them. */
+  /**
+   * `onProblem`: told once of connections that were refused, of those that ended though the switch may live, such as that of the second of two
+   * switches with one datapath id, and of a source that has ended. No share tells of them.
+   */
   constructor(source: SwitchSource, onProblem: (problem: string) => void = () => {}) {
     this.#source = source;
     source.on("refused", (error, remote) => onProblem(`${remote}: ${error.message}`));
     source.on("error", (error) => onProblem(`nothing more can connect: ${error.message}`));
     source.on("switch", (one) => {
       this.#connected.add(one);
-      one.on("end", () => this.#connected.delete(one));
+      one.on("end", (error) => {
+        this.#connected.delete(one);
+        // The others are everyday: a switch has gone, or this process ends.
+        if (error.code !== "WW_OF_CLOSED") onProblem(`switch ${one.datapathId}: ${error.message}`);
+      });
     });
   }
 
