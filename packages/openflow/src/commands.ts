@@ -2,6 +2,7 @@ import type {
   Config,
   Experimenter,
   FlowMod,
+  GroupMod,
   Message,
   MeterMod,
   OtherMessage,
@@ -10,9 +11,10 @@ import type {
 } from "./codec/messages.ts";
 import { invalid } from "./errors.ts";
 
-/** A message that changes something. One about groups is sent as bytes: its type is `other`, and its `messageType` 15. */
+/** A message that changes something. One about tables is sent as bytes: its type is `other`, and its `messageType` 17. */
 export type Command =
   | FlowMod
+  | GroupMod
   | MeterMod
   | PortMod
   | PacketOut
@@ -22,6 +24,7 @@ export type Command =
 
 const types: ReadonlySet<Message["type"]> = new Set<Command["type"]>([
   "flowMod",
+  "groupMod",
   "meterMod",
   "portMod",
   "packetOut",

@@ -12,13 +12,18 @@ export {
   type OtherField,
   vlanPresent,
 } from "./codec/fields.ts";
+export { bucket, type Bucket } from "./codec/groups.ts";
 export type * from "./codec/messages.ts";
 export { type MeterBand } from "./codec/meters.ts";
 export {
   type AggregateStats,
+  type BucketStats,
   type Description,
   type FlowFilter,
   type FlowStats,
+  type GroupDescription,
+  type GroupFeatures,
+  type GroupStats,
   type MeterBandStats,
   type MeterConfig,
   type MeterFeatures,

@@ -17,6 +17,9 @@ import type {
   Description,
   FlowFilter,
   FlowStats,
+  GroupDescription,
+  GroupFeatures,
+  GroupStats,
   MeterConfig,
   MeterFeatures,
   MeterStats,
@@ -252,6 +255,21 @@ export class Switch extends EventEmitter<SwitchEvents> {
   /** The counters of a port, or of all. */
   portStats(port: number = ports.any, options?: RequestOptions): Promise<PortStats[]> {
     return this.read({ kind: "portStats", port }, options);
+  }
+
+  /** All groups. */
+  groups(options?: RequestOptions): Promise<GroupDescription[]> {
+    return this.read({ kind: "groupDescription" }, options);
+  }
+
+  /** The counters of a group, or of all. */
+  groupStats(groupId: number = groups.all, options?: RequestOptions): Promise<GroupStats[]> {
+    return this.read({ kind: "group", groupId }, options);
+  }
+
+  /** What groups the switch can have. */
+  groupFeatures(options?: RequestOptions): Promise<GroupFeatures> {
+    return this.#one({ kind: "groupFeatures" }, options);
   }
 
   /** The counters of a meter, or of all. */

@@ -281,3 +281,30 @@ export const list = <T>(item: Codec<T>): Codec<readonly T[]> => ({
     for (const one of items as readonly T[]) item.write(writer, one, name);
   },
 });
+
+/** A codec of something that begins with its own length, of two bytes. `before`: what comes before the length. */
+export const sized = <T extends object>(inner: Codec<T>, before: number): Codec<T> => ({
+  read(reader, name) {
+    const lengthAt = reader.at + before;
+    const length = reader.left < before + 2 ? 0 : reader.view.getUint16(lengthAt);
+    if (length < before + 2) throw malformed(name, `its length is ${length}, and not at least ${before + 2}`);
+    const part = reader.part(length, name);
+    const read = inner.read(part, name);
+    if (part.left > 0) throw malformed(name, `${part.left} bytes follow what it holds`);
+    return read;
+  },
+  write(writer, value, name) {
+    const from = writer.at;
+    inner.write(writer, value, name);
+    writer.setU16(from + before, writer.at - from, `the length of ${name}`);
+  },
+});
+
+/** So many of them, and no more. */
+export const times = <T>(count: number, item: Codec<T>): Codec<readonly T[]> => ({
+  read: (reader, name) => Array.from({ length: count }, () => item.read(reader, name)),
+  write(writer, items, name) {
+    if (!Array.isArray(items) || items.length !== count) throw invalid(name, items, `a list of ${count}`);
+    for (const one of items as readonly T[]) item.write(writer, one, name);
+  },
+});

@@ -4,12 +4,15 @@ import { mac } from "./addresses.ts";
 import { type Codec, list, named, pad, Reader, rest, struct, u16, u32, u64, u8, Writer } from "./bytes.ts";
 import { matchCodec } from "./fields.ts";
 import type * as m from "./messages.ts";
+import { buckets } from "./groups.ts";
 import { meterBands } from "./meters.ts";
 import { multipartReply, multipartRequest, portDescription } from "./multipart.ts";
 import {
   flowModCommands,
   flowRemovedReasons,
+  groupModCommands,
   groups,
+  groupTypes,
   meterModCommands,
   noBufferId,
   packetInReasons,
@@ -210,6 +213,17 @@ const kinds: readonly Kind[] = [
   ),
   kind<m.PacketOut>("packetOut", 13, packetOutBody),
   kind<m.FlowMod>("flowMod", 14, flowModBody),
+  kind<m.GroupMod>(
+    "groupMod",
+    15,
+    struct<Body<m.GroupMod>>({
+      command: named(u16, groupModCommands),
+      groupType: named(u8, groupTypes),
+      pad1: pad(1),
+      groupId: u32,
+      buckets,
+    }),
+  ),
   kind<m.PortMod>(
     "portMod",
     16,

@@ -1,10 +1,13 @@
 import { type Action, type Instruction } from "./actions.ts";
 import { type Match } from "./fields.ts";
+import { type Bucket } from "./groups.ts";
 import { type MeterBand } from "./meters.ts";
 import { type MultipartReplyParts, type MultipartRequestParts, type PortDescription } from "./multipart.ts";
 import {
   type flowModCommands,
   type flowRemovedReasons,
+  type groupModCommands,
+  type groupTypes,
   type meterModCommands,
   type packetInReasons,
   type portStatusReasons,
@@ -163,6 +166,15 @@ export interface MeterMod {
   readonly bands: readonly MeterBand[];
 }
 
+/** Adds, changes or removes a group. The group `groups.all` means all of them: for deletes. */
+export interface GroupMod {
+  readonly type: "groupMod";
+  readonly command: Named<typeof groupModCommands>;
+  readonly groupType: Named<typeof groupTypes>;
+  readonly groupId: number;
+  readonly buckets: readonly Bucket[];
+}
+
 /** Asks for a part in several parts. */
 export interface MultipartRequest extends MultipartRequestParts {
   readonly type: "multipartRequest";
@@ -180,7 +192,7 @@ export interface RoleMessage {
   readonly generation: bigint;
 }
 
-/** A message that this package does not know, such as one about groups: its bytes after the header. */
+/** A message that this package does not know, such as one about queues: its bytes after the header. */
 export interface OtherMessage {
   readonly type: "other";
   readonly messageType: number;
@@ -203,6 +215,7 @@ export type Message =
   | FlowMod
   | PortMod
   | MeterMod
+  | GroupMod
   | MultipartRequest
   | MultipartReply
   | RoleMessage

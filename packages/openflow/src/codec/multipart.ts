@@ -1,9 +1,26 @@
-import { invalid, malformed } from "../errors.ts";
+import { invalid } from "../errors.ts";
 import { type Instruction, instructionsCodec } from "./actions.ts";
 import { mac } from "./addresses.ts";
-import { type Codec, list, named, pad, type Reader, rest, struct, text, u16, u32, u64, u8 } from "./bytes.ts";
+import {
+  type Codec,
+  list,
+  named,
+  pad,
+  type Reader,
+  rest,
+  sized,
+  struct,
+  text,
+  times,
+  u16,
+  u32,
+  u64,
+  u8,
+} from "./bytes.ts";
 import { type Match, matchCodec } from "./fields.ts";
+import { type Bucket, buckets } from "./groups.ts";
 import { type MeterBand, meterBands } from "./meters.ts";
+import { groupTypes } from "./names.ts";
 
 /** Which rules a request is about: all that fit each of these fields. */
 export interface FlowFilter {
@@ -129,7 +146,40 @@ export interface MeterFeatures {
   readonly maxColor: number;
 }
 
-/** The entries that each kind of reply has. Description, aggregate and meterFeatures have one. */
+/** What has come to a bucket of a group. */
+export interface BucketStats {
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+/** The counters of a group, and how many rules and groups use it. */
+export interface GroupStats {
+  readonly groupId: number;
+  readonly references: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+  readonly durationS: number;
+  readonly durationNs: number;
+  readonly buckets: readonly BucketStats[];
+}
+
+/** A group as a switch has it. */
+export interface GroupDescription {
+  readonly groupType: keyof typeof groupTypes | number;
+  readonly groupId: number;
+  readonly buckets: readonly Bucket[];
+}
+
+/** What groups a switch can have. `types` and `capabilities` are bits. `maxGroups` and `actions` are for each type, in the order of their numbers. */
+export interface GroupFeatures {
+  readonly types: number;
+  readonly capabilities: number;
+  readonly maxGroups: readonly number[];
+  /** Bits: the actions that buckets can have. */
+  readonly actions: readonly number[];
+}
+
+/** The entries that each kind of reply has. Description, aggregate, groupFeatures and meterFeatures have one. */
 export interface MultipartEntries {
   readonly description: Description;
   readonly flow: FlowStats;
@@ -137,6 +187,9 @@ export interface MultipartEntries {
   readonly table: TableStats;
   readonly portStats: PortStats;
   readonly portDescription: PortDescription;
+  readonly group: GroupStats;
+  readonly groupDescription: GroupDescription;
+  readonly groupFeatures: GroupFeatures;
   readonly meter: MeterStats;
   readonly meterConfig: MeterConfig;
   readonly meterFeatures: MeterFeatures;
@@ -148,6 +201,9 @@ export type MultipartKind = keyof MultipartEntries;
 interface Nothing {}
 interface OfPort {
   readonly port: number;
+}
+interface OfGroup {
+  readonly groupId: number;
 }
 interface OfMeter {
   readonly meterId: number;
@@ -161,6 +217,9 @@ export interface MultipartQuestions {
   readonly table: Nothing;
   readonly portStats: OfPort;
   readonly portDescription: Nothing;
+  readonly group: OfGroup;
+  readonly groupDescription: Nothing;
+  readonly groupFeatures: Nothing;
   readonly meter: OfMeter;
   readonly meterConfig: OfMeter;
   readonly meterFeatures: Nothing;
@@ -191,24 +250,6 @@ const filterCodec = struct<FlowFilter>({
   cookie: u64,
   cookieMask: u64,
   match: matchCodec,
-});
-
-/** A codec of something that begins with its own length, of two bytes. `before`: what comes before the length. */
-const sized = <T extends object>(inner: Codec<T>, before: number): Codec<T> => ({
-  read(reader, name) {
-    const lengthAt = reader.at + before;
-    const length = reader.left < before + 2 ? 0 : reader.view.getUint16(lengthAt);
-    if (length < before + 2) throw malformed(name, `its length is ${length}, and not at least ${before + 2}`);
-    const part = reader.part(length, name);
-    const read = inner.read(part, name);
-    if (part.left > 0) throw malformed(name, `${part.left} bytes follow what it holds`);
-    return read;
-  },
-  write(writer, value, name) {
-    const from = writer.at;
-    inner.write(writer, value, name);
-    writer.setU16(from + before, writer.at - from, `the length of ${name}`);
-  },
 });
 
 const flowStats = sized(
@@ -278,6 +319,37 @@ const entryCodecs: { readonly [K in MultipartKind]: Codec<MultipartEntries[K]> }
     durationNs: u32,
   }),
   portDescription,
+  group: sized(
+    struct<GroupStats>({
+      pad1: pad(2),
+      pad2: pad(2),
+      groupId: u32,
+      references: u32,
+      pad3: pad(4),
+      packets: u64,
+      bytes: u64,
+      durationS: u32,
+      durationNs: u32,
+      buckets: list(struct<BucketStats>({ packets: u64, bytes: u64 })),
+    }),
+    0,
+  ),
+  groupDescription: sized(
+    struct<GroupDescription>({
+      pad1: pad(2),
+      groupType: named(u8, groupTypes),
+      pad2: pad(1),
+      groupId: u32,
+      buckets,
+    }),
+    0,
+  ),
+  groupFeatures: struct<GroupFeatures>({
+    types: u32,
+    capabilities: u32,
+    maxGroups: times(4, u32),
+    actions: times(4, u32),
+  }),
   meter: sized(
     struct<MeterStats>({
       meterId: u32,
@@ -304,7 +376,12 @@ const entryCodecs: { readonly [K in MultipartKind]: Codec<MultipartEntries[K]> }
 };
 
 /** The kinds whose reply is one entry. */
-const single: ReadonlySet<MultipartKind> = new Set(["description", "aggregate", "meterFeatures"]);
+const single: ReadonlySet<MultipartKind> = new Set([
+  "description",
+  "aggregate",
+  "groupFeatures",
+  "meterFeatures",
+]);
 
 const kinds = {
   description: 0,
@@ -312,6 +389,9 @@ const kinds = {
   aggregate: 2,
   table: 3,
   portStats: 4,
+  group: 6,
+  groupDescription: 7,
+  groupFeatures: 8,
   meter: 9,
   meterConfig: 10,
   meterFeatures: 11,
@@ -321,6 +401,7 @@ const kinds = {
 const kind = named(u16, kinds);
 
 const portOf = struct<{ port: number }>({ port: u32, pad1: pad(4) });
+const groupOf = struct<{ groupId: number }>({ groupId: u32, pad1: pad(4) });
 const meterOf = struct<{ meterId: number }>({ meterId: u32, pad1: pad(4) });
 const nothing = struct<object>({});
 
@@ -331,6 +412,9 @@ const requestCodecs: { readonly [K in MultipartKind]: Codec<never> } = {
   table: nothing as Codec<never>,
   portStats: portOf as Codec<never>,
   portDescription: nothing as Codec<never>,
+  group: groupOf as Codec<never>,
+  groupDescription: nothing as Codec<never>,
+  groupFeatures: nothing as Codec<never>,
   meter: meterOf as Codec<never>,
   meterConfig: meterOf as Codec<never>,
   meterFeatures: nothing as Codec<never>,

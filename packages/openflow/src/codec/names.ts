@@ -53,6 +53,10 @@ export const roles = { noChange: 0, equal: 1, master: 2, slave: 3 } as const;
 export const flowModCommands = { add: 0, modify: 1, modifyStrict: 2, delete: 3, deleteStrict: 4 } as const;
 /** What a meter-mod does. */
 export const meterModCommands = { add: 0, modify: 1, delete: 2 } as const;
+/** What a group-mod does. */
+export const groupModCommands = { add: 0, modify: 1, delete: 2 } as const;
+/** Which of its buckets a group uses: all, one that it selects, its only one, or the first that lives. */
+export const groupTypes = { all: 0, select: 1, indirect: 2, fastFailover: 3 } as const;
 /** Why a packet came to the controller. */
 export const packetInReasons = { noMatch: 0, action: 1, invalidTtl: 2 } as const;
 /** Why a rule has ended. */
