@@ -511,10 +511,10 @@ describe.skipIf(!openVSwitchIsInstalled())(`Open vSwitch${why}`, () => {
     // What this package does not know is sent and read as bytes: a table-mod, and the features of tables.
     await sw.apply([{ type: "other", messageType: 17, body: new Uint8Array(8) }]);
     const [part] = await sw.parts({ kind: "other", code: 12, body: new Uint8Array() });
-    expect(part?.reply).toMatchObject({ kind: "other", code: 12 });
-    const { body } = part?.reply as { body: Uint8Array };
-    // The first table: its length, and its number.
-    expect([body.length > 1000, body[2]]).toEqual([true, 0]);
+    // A table has 64 bytes before its properties.
+    expect(
+      part?.reply.kind === "other" && part.reply.code === 12 ? part.reply.body.length : 0,
+    ).toBeGreaterThan(64);
   });
 });
 
