@@ -23,6 +23,7 @@ import {
   type StoredLink,
   type StoredSwitch,
 } from "./store.ts";
+import { promiseLook, takeFreed } from "./waiting.ts";
 
 /**
  * What all stores of flows do alike: everything is decided on the books, and the store says how they are read and how what has changed in
@@ -77,7 +78,20 @@ export abstract class BookedFlowStore implements FlowStore {
   }
 
   takeDue(pace: Pace): Promise<DueFlows> {
-    return this.write((books, now) => takeDue(books, pace, now));
+    return this.write((books, now) => {
+      const due = takeDue(books, pace, now);
+      const { flows: freed, nextInMs } = takeFreed(books, pace, now);
+      const times = [due.nextInMs, nextInMs].filter((time) => time !== null);
+      return {
+        flows: due.flows,
+        freed: [...freed],
+        nextInMs: times.length === 0 ? null : Math.min(...times),
+      };
+    });
+  }
+
+  promiseLook(by: string): boolean {
+    return this.known((books, now) => promiseLook(books, by, now));
   }
 
   switches(): Promise<readonly StoredSwitch[]> {
@@ -112,6 +126,8 @@ export abstract class BookedFlowStore implements FlowStore {
   abstract close(): Promise<void>;
   /** Reads the books as they are now. */
   protected abstract read<T>(read: (books: Books) => T): Promise<T>;
+  /** Looks into the books as this process knows them. */
+  protected abstract known<T>(look: (books: Books, now: number) => T): T;
   /** Changes the books in a transaction. `flowId`: the flow whose guard is needed, also if the flow is gone. */
   protected abstract write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T>;
 }

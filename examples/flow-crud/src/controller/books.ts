@@ -8,6 +8,7 @@ import {
   type FlowRecord,
 } from "./claims.ts";
 import { Graph, segmentOf, type Link, type LinkProperties } from "./graph.ts";
+import { Looks } from "./looks.ts";
 import type { FlowSpec, Layout, Path, Segment } from "./model.ts";
 import type { FlowFilter, StoredFlow, StoredLink, StoredSwitch } from "./store.ts";
 
@@ -94,6 +95,9 @@ function placeOf(ids: readonly string[], id: string): number {
 export class Books {
   readonly graph = new Graph();
   counters: Counters = { version: 0, nextPath: 1 };
+  /** Rises whenever something is given back that others may wait for: an endpoint, a VLAN, a meter, bandwidth, or what a link has gained. */
+  freed = 0;
+  readonly looks = new Looks();
   readonly #switches = new Map<string, StoredSwitch>();
   readonly #flows = new Map<string, FlowRecord>();
   /** Flows of which only the guard is left, as far as an operation under way needs them. */
@@ -240,12 +244,15 @@ export class Books {
     switch (claim.kind) {
       case "endpoint":
         this.#endpoints.delete(endpointKeyOf(claim.switchId, claim.port, claim.vlan));
+        this.freed++;
         break;
       case "vlan":
         this.#vlans.get(claim.switchId)?.delete(claim.vlan);
+        this.freed++;
         break;
       case "meter":
         this.#meters.get(claim.switchId)?.delete(claim.meter);
+        this.freed++;
         break;
       case "share":
         this.#share(claim, undefined);
@@ -262,7 +269,9 @@ export class Books {
   ): void {
     const link = this.graph.links.get(key);
     if (link === undefined) throw new Error(`${flowId} has a share of the link ${key}, which is not known`);
-    link.used += (kbps ?? 0) - (link.shares.get(flowId) ?? 0);
+    const more = (kbps ?? 0) - (link.shares.get(flowId) ?? 0);
+    link.used += more;
+    if (more < 0) this.freed++;
     if (kbps === undefined) link.shares.delete(flowId);
     else link.shares.set(flowId, kbps);
     this.#changes.links.add(link);
@@ -300,8 +309,10 @@ export class Books {
 
   /** Adds a link, or changes it, and derives anew the status of the flows on it. */
   putLink(segment: Segment, properties: LinkProperties): Link {
-    const wasUp = this.graph.link(segment)?.isUp;
+    const known = this.graph.link(segment);
+    const { isUp: wasUp, bandwidth = 0, latencyMs = 0 } = known ?? {};
     const link = this.graph.putLink(segment, properties);
+    if ((link.isUp && !wasUp) || link.bandwidth > bandwidth || link.latencyMs < latencyMs) this.freed++;
     if (wasUp !== link.isUp) for (const flowId of link.shares.keys()) this.#judge(flowId);
     this.#changes.links.add(link);
     return link;

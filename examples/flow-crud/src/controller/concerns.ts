@@ -49,7 +49,7 @@ function dueAt({ since, tries, hasFailed }: Concern, { firstMs, mostMs, patience
 }
 
 /** See `FlowStore.takeDue`. */
-export function takeDue(books: Books, pace: Pace, now: number): DueFlows {
+export function takeDue(books: Books, pace: Pace, now: number): Omit<DueFlows, "freed"> {
   const due = [...books.concerned()]
     .map((record) => ({ record, at: dueAt(record.concern as Concern, pace) }))
     .filter(({ at }) => at <= now)
@@ -69,7 +69,7 @@ export function takeDue(books: Books, pace: Pace, now: number): DueFlows {
 }
 
 /** Whoever has it now has some time. If nothing comes of it, it is handed out again. */
-const handedOut = ({ concern }: FlowRecord, now: number): Concern => ({
+export const handedOut = ({ concern }: Pick<FlowRecord, "concern">, now: number): Concern => ({
   since: now,
   tries: (concern?.tries ?? 0) + 1,
   hasFailed: false,

@@ -1,6 +1,6 @@
 import { end, hub } from "wheelwork";
 import { EventReply, HandleEvent, LookAfterFlows, RestoreFlows, RestoreReply } from "./requests.ts";
-import type { OperationHubs } from "./operations.ts";
+import { lookAfter, type OperationHubs } from "./operations.ts";
 import type { ControllerSpokes } from "./spokes.ts";
 import { subjectOf, type NetworkEvent } from "./store.ts";
 
@@ -15,6 +15,12 @@ const lookAfterMs = 600_000;
 
 /** The most flows that are looked at again at once. */
 const mostDue = 200;
+
+/** Why flows are rerouted that nothing in the network concerns just now. */
+const reasons: Readonly<Record<"due" | "freed", string>> = {
+  due: "it was to be looked at again",
+  freed: "others have given back what it lacks",
+};
 
 /** How soon automatic reroutes are made again. */
 export interface RestoreOptions {
@@ -85,41 +91,46 @@ export function eventHubs(
   );
 
   /**
-   * Reroutes flows again, whose reroutes have failed or are overdue, for as long as there are some. What is due is in the store of flows, and
+   * Reroutes flows again, whose reroutes have failed or are overdue, or for which others have given back what they lack, for as long as there
+   * are some. What is due is in the store of flows, and
    * ends there with an operation that ends well. So nothing is lost with a run, and there is one reroute at a time of each flow, with a pause
    * that doubles.
    */
   const lookAfterFlows = hub(
-    "look-after-flows",
+    lookAfter,
     {
       request: LookAfterFlows,
       reply: RestoreReply,
       deadlineMs: lookAfterMs,
       deadline: "Over",
-      exclusive: { lane: "look-after-flows", by: () => "all", whenBusy: "join" },
+      exclusive: { lane: lookAfter, by: () => "all", whenBusy: "join" },
       chart: {
         Looking: { Due: "Starting", Later: "Resting", Over: "Done" },
         Starting: { Started: "Resting" },
         Resting: { Rested: "Looking", Over: "Done" },
         Done: end,
       },
-      data: () => ({ flows: [] as string[], nextInMs: 0, started: 0 }),
+      version: 2,
+      migrate: { 1: ({ state, data }) => ({ state, data: { ...data, reason: reasons.due } }) },
+      data: () => ({ flows: [] as string[], reason: reasons.due, nextInMs: 0, started: 0 }),
       view: ({ started }) => ({ started }),
     },
     {
       Looking: (s) =>
         s.call(spokes.takeDue, {
           input: () => ({ limit: mostDue, firstMs: againMs, mostMs: maxAgainMs, patienceMs }),
-          ok: ({ started }, { flows, nextInMs }) => {
+          ok: ({ started }, { flows: due, freed, nextInMs }) => {
+            const flows = [...due, ...freed];
+            const reason = due.length > 0 ? reasons.due : reasons.freed;
             if (flows.length > 0)
-              return s.raise("Due", { flows: [...flows], nextInMs: 0, started: started + flows.length });
+              return s.raise("Due", { flows, reason, nextInMs: 0, started: started + flows.length });
             return nextInMs === null ? s.raise("Over") : s.raise("Later", { nextInMs });
           },
           failed: "Over",
         }),
       Starting: (s) =>
         s.start(restoreFlows, {
-          input: ({ flows }) => ({ flows: [...flows], reason: "it was to be looked at again" }),
+          input: ({ flows, reason }) => ({ flows: [...flows], reason }),
           next: "Started",
         }),
       // It may be due sooner: a reroute fails meanwhile.

@@ -103,8 +103,8 @@ export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Abandoned
   const decision = decide({ books, flowId, avoid }, record.standing, intent);
   if (isRefusal(decision)) {
     // What the earlier try has taken stays until it is undone: `undo` may have to keep what it was for.
-    const concern =
-      known.planned === null && isAutomatic ? afterRefusal(known, decision, now) : known.concern;
+    // Otherwise it waits: for the network, or for others to give back what it lacks.
+    const concern = known.planned === null && isAutomatic ? null : known.concern;
     conclude(call, { ...known, concern }, "plan", decision);
     return decision;
   }
@@ -129,10 +129,6 @@ export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Abandoned
   conclude(call, { ...record, ...created, planned, concern }, "plan", "plan");
   return planOf(planned);
 }
-
-/** Somebody gives back what is used up, and says nothing. What else stands in the way, the network says when it is gone. */
-const afterRefusal = ({ concern }: FlowRecord, { code }: Refusal, now: number) =>
-  code === "conflict" ? endedBadly(concern, now, true) : null;
 
 const abandonedOf = (planned: PlanUnderWay): Abandoned => ({
   abandoned: planOf(planned),

@@ -165,6 +165,10 @@ export class PostgresFlowStore extends BookedFlowStore {
     return this.#ask(work, false, undefined);
   }
 
+  protected known<T>(look: (books: Books, now: number) => T): T {
+    return look(this.#books, this.#wallMs());
+  }
+
   protected write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
     return this.#ask(work, true, flowId);
   }

@@ -225,6 +225,10 @@ export class SqliteFlowStore extends BookedFlowStore {
     return read(this.#books);
   }
 
+  protected known<T>(look: (books: Books, now: number) => T): T {
+    return look(this.#books, this.#wallMs());
+  }
+
   protected async write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
     this.#checkOpen();
     let result: T | Failed;

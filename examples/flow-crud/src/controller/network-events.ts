@@ -132,7 +132,7 @@ function change(books: Books, link: Link, properties: Partial<Link>): void {
 }
 
 /** The flows that are to be looked at: those of lower priority numbers first, then those of more bandwidth. */
-function inOrder(books: Books, flowIds: Iterable<string>): string[] {
+export function inOrder(books: Books, flowIds: Iterable<string>): string[] {
   const specs = [...new Set(flowIds)].flatMap((flowId): FlowSpec[] => {
     const record = books.find(flowId);
     const spec = record === undefined ? undefined : shownLayout(record)?.spec;

@@ -49,6 +49,9 @@ export interface OperationOptions {
   readonly isDefective?: () => boolean;
 }
 
+/** The name of the hub that looks after flows. It reroutes them by operations, and they start it: so it is named here. */
+export const lookAfter = "look-after-flows";
+
 /** How long a clean-up goes on after the answer. */
 const monthMs = 30 * 86_400_000;
 
@@ -74,17 +77,24 @@ interface OperationData extends Wish {
   code: OperationError | null;
   reason: string;
   unconfirmed: readonly { readonly switchId: string; readonly rules: number }[];
+  /** It has given something back for which other flows may wait, and has promised that somebody looks. */
+  isFreed: boolean;
 }
 
 type Data = DeepReadonly<OperationData>;
 
 /** What runs knew before those of others were closed: then the round was the try, and `keep` no part of the intent. */
-type VersionOne = Omit<OperationData, "round" | "abandoned"> & { readonly keep: boolean };
+type VersionOne = Omit<VersionTwo, "round" | "abandoned"> & { readonly keep: boolean };
 
-function toVersion2({ keep, intent, ...data }: VersionOne): OperationData {
+function toVersion2({ keep, intent, ...data }: VersionOne): VersionTwo {
   const kept: Intent = intent.kind === "create" ? { ...intent, keep } : intent;
   return { ...data, intent: kept, round: data.try, abandoned: null };
 }
+
+/** What runs knew before they looked after those who wait. */
+type VersionTwo = Omit<OperationData, "isFreed">;
+
+const toVersion3 = (data: VersionTwo): OperationData => ({ ...data, isFreed: false });
 
 const stepOf = (data: Data, step: keyof typeof steps): number => data.round * stepsPerRound + steps[step];
 
@@ -205,8 +215,11 @@ function operationHub<Schema extends z.ZodType>(
       request: request as unknown as typeof DeleteFlow,
       reply: OperationReply,
       errors: operationErrors,
-      version: 2,
-      migrate: { 1: ({ state, data }) => ({ state, data: { ...toVersion2(data as VersionOne) } }) },
+      version: 3,
+      migrate: {
+        1: ({ state, data }) => ({ state, data: { ...toVersion3(toVersion2(data as VersionOne)) } }),
+        2: ({ state, data }) => ({ state, data: { ...toVersion3(data as VersionTwo) } }),
+      },
       deadlineMs,
       deadline: {
         raise: "TimeoutRaised",
@@ -231,6 +244,7 @@ function operationHub<Schema extends z.ZodType>(
           Planned: "InstallingInner",
           Abandoned: "Closing",
           Refused: "Refused",
+          RefusedFreed: "TellingFailed",
           Failed: "Undoing",
           TimeoutRaised: "Undoing",
         },
@@ -254,19 +268,40 @@ function operationHub<Schema extends z.ZodType>(
           Next: "Clearing",
           Moved: "Draining",
           Nothing: "Done",
+          Freed: "TellingDone",
           Failed: "Recalling",
           TimeoutRaised: "Recalling",
         },
-        Recalling: { Stands: "Clearing", Nothing: "Done", Open: "Undoing", TakesLong: "AnsweringDoubt" },
+        Recalling: {
+          Stands: "Clearing",
+          Nothing: "Done",
+          Freed: "TellingDone",
+          Open: "Undoing",
+          TakesLong: "AnsweringDoubt",
+        },
         AnsweringDoubt: { Next: "RecallingStill" },
-        RecallingStill: { Stands: "ClearingStill", Nothing: "Over", Open: "UndoingStill", GaveUp: "Over" },
+        RecallingStill: {
+          Stands: "ClearingStill",
+          Nothing: "Over",
+          Freed: "Waking",
+          Open: "UndoingStill",
+          GaveUp: "Over",
+        },
         Draining: { Next: "Clearing", TimeoutRaised: "Clearing" },
-        Clearing: { Next: "Done", TakesLong: "AnsweringDone", TimeoutRaised: "AnsweringDone" },
+        Clearing: {
+          Next: "Done",
+          Freed: "TellingDone",
+          TakesLong: "AnsweringDone",
+          TimeoutRaised: "AnsweringDone",
+        },
         AnsweringDone: { Next: "ClearingStill" },
-        ClearingStill: { Next: "Over", GaveUp: "Over" },
-        Undoing: { Next: "Failed", TakesLong: "AnsweringFailed" },
+        ClearingStill: { Next: "Over", Freed: "Waking", GaveUp: "Over" },
+        Undoing: { Next: "Failed", Freed: "TellingFailed", TakesLong: "AnsweringFailed" },
         AnsweringFailed: { Next: "UndoingStill" },
-        UndoingStill: { Next: "Over", GaveUp: "Over" },
+        UndoingStill: { Next: "Over", Freed: "Waking", GaveUp: "Over" },
+        TellingDone: { Next: "Waking" },
+        TellingFailed: { Next: "Waking" },
+        Waking: { Next: "Over" },
         Done: end,
         Refused: end,
         Failed: end,
@@ -282,6 +317,7 @@ function operationHub<Schema extends z.ZodType>(
         code: null,
         reason: "",
         unconfirmed: [],
+        isFreed: false,
       }),
       view: ({ flowId, kind, plan }): OperationView => ({
         flowId,
@@ -313,7 +349,7 @@ function operationHub<Schema extends z.ZodType>(
               );
             // Of a second try, what the first one met is the better reason.
             return data.try === 0
-              ? s.raise("Refused", { code, reason: textOf(failure) })
+              ? s.raise(data.isFreed ? "RefusedFreed" : "Refused", { code, reason: textOf(failure) })
               : s.raise("Failed", because(data, "not-installed", `${data.reason}; then: ${textOf(failure)}`));
           },
         }),
@@ -361,8 +397,8 @@ function operationHub<Schema extends z.ZodType>(
             step: stepOf(data, "commit"),
             settles: stepsFor(data).removed.length === 0 ? { info: data.plan?.shortcoming ?? null } : null,
           }),
-          ok: (data) => {
-            if (stepsFor(data).removed.length === 0) return s.raise("Nothing");
+          ok: (data, { isFreed = false }) => {
+            if (stepsFor(data).removed.length === 0) return s.raise(isFreed ? "Freed" : "Nothing");
             return s.raise(data.plan?.after === null ? "Next" : "Moved");
           },
           failed: (data, failure) =>
@@ -375,7 +411,8 @@ function operationHub<Schema extends z.ZodType>(
       Recalling: (s) =>
         s.call(spokes.recall, {
           ...recall,
-          ok: (_data, { recalled }) => s.raise(recalledAs[recalled]),
+          ok: (_data, { recalled, isFreed = false }) =>
+            s.raise(recalled === "settled" && isFreed ? "Freed" : recalledAs[recalled]),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
@@ -391,28 +428,29 @@ function operationHub<Schema extends z.ZodType>(
       RecallingStill: (s) =>
         s.call(spokes.recall, {
           ...recall,
-          ok: (_data, { recalled }) => s.raise(recalledAs[recalled]),
+          ok: (_data, { recalled, isFreed = false }) =>
+            s.raise(recalled === "settled" && isFreed ? "Freed" : recalledAs[recalled]),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
 
       Clearing: (s) =>
         s.sequence([s.step(spokes.ensure, checked(clear)), s.step(spokes.settle, checked(settle))], {
-          done: "Next",
+          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
       AnsweringDone: (s) => s.answer(replyOf, { next: "Next" }),
       ClearingStill: (s) =>
         s.sequence([s.step(spokes.ensure, checked(clear)), s.step(spokes.settle, checked(settle))], {
-          done: "Next",
+          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
 
       Undoing: (s) =>
         s.sequence([s.step(spokes.ensure, checked(goBack)), s.step(spokes.undo, checked(undo))], {
-          done: "Next",
+          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
@@ -420,10 +458,21 @@ function operationHub<Schema extends z.ZodType>(
         s.answer(({ code, reason }, done) => done.fail(code ?? "timeout", reason), { next: "Next" }),
       UndoingStill: (s) =>
         s.sequence([s.step(spokes.ensure, checked(goBack)), s.step(spokes.undo, checked(undo))], {
-          done: "Next",
+          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
+
+      // The answer first: who has given something back does not wait for those who get it.
+      TellingDone: (s) => s.answer(replyOf, { next: "Next" }),
+      TellingFailed: (s) =>
+        s.answer(
+          ({ code, reason, unconfirmed }, done) => done.fail(code ?? "timeout", reason, { unconfirmed }),
+          {
+            next: "Next",
+          },
+        ),
+      Waking: (s) => s.start(lookAfter, { input: () => ({}), next: "Next" }),
 
       Done: replyOf,
       Refused: ({ code, reason }, s) => s.fail(code ?? "invalid", reason),
@@ -432,6 +481,15 @@ function operationHub<Schema extends z.ZodType>(
     },
   );
   return made as unknown as Hub<z.input<Schema>, OperationReply, OperationError>;
+}
+
+interface Given {
+  readonly isFreed?: boolean | undefined;
+}
+
+/** Once it has promised it, it is to keep it. */
+function freedOf({ isFreed }: Data, output: Given): Pick<OperationData, "isFreed"> {
+  return { isFreed: isFreed || output.isFreed === true };
 }
 
 /** Everything that only the old layout has. */
@@ -473,7 +531,7 @@ const closing = {
 
 const closePlan = {
   input: (data: Data) => ({ flowId: data.flowId, step: stepOf(data, "close") }),
-  ok: (data: Data) => ({ abandoned: null, round: data.round + 1 }),
+  ok: (data: Data, output: Given) => ({ abandoned: null, round: data.round + 1, ...freedOf(data, output) }),
 };
 
 const settle = {
@@ -482,6 +540,7 @@ const settle = {
     step: stepOf(data, "settle"),
     info: data.plan?.shortcoming ?? null,
   }),
+  ok: freedOf,
 };
 
 const keeps = ({ intent }: Data): boolean => intent.kind === "create" && intent.keep === true;
@@ -493,6 +552,7 @@ const undo = {
     // What was not changed is what it was before.
     info: data.kind === "reroute" || keeps(data) ? data.reason : null,
   }),
+  ok: freedOf,
 };
 
 /** The commands of a round: one for each switch. */

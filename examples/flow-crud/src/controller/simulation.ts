@@ -210,6 +210,8 @@ function openSimulation(outside: Outside): OpenedSystem {
   };
   /** The places of the runs that have planned for a flow. */
   const places = new Map(flows.map((flowId) => [flowId, new Set<number>()]));
+  // What it starts has no client, and so nobody knows in what order operations have come.
+  const looksAfter = outside.random.chance(0.3);
   const watched: WorkedStore = {
     plan: (flowId, guard, intent, avoid) => {
       places.get(flowId)?.add(guard.fence);
@@ -223,11 +225,10 @@ function openSimulation(outside: Outside): OpenedSystem {
     flow: (flowId) => surroundings.ask(() => store.flow(flowId), clock),
     takeDue: (pace) => surroundings.ask(() => store.takeDue(pace), clock),
     note: (event) => surroundings.ask(() => store.note(event), clock),
+    promiseLook: (by) => looksAfter && store.promiseLook(by),
   };
   const { create, update, delete: remove, reroute, restore, swap, sync, validate } = controller.hubs;
   const { lookAfterFlows } = controller.hubs;
-  // What it starts has no client, and so nobody knows in what order operations have come.
-  const looksAfter = outside.random.chance(0.3);
   return {
     hubs: controller.all,
     workers: () =>

@@ -21,6 +21,8 @@ export interface ControllerSpokeOptions {
 const rules = z.object({ switchId: SwitchId, seq: z.int(), rules: z.array(Rule) });
 const guarded = z.object({ flowId: FlowId, step: z.int() });
 const nothing = z.object({});
+/** `isFreed`: what was given back may be what other flows wait for, and this run is to see to it that somebody looks. */
+const given = z.object({ isFreed: z.boolean().optional() });
 
 /** The operations that the hubs of flows call. */
 export type ControllerSpokes = ReturnType<typeof controllerSpokes>;
@@ -51,7 +53,7 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     /** Gives back what an earlier run has left, when its rules are seen to. */
     closePlan: spoke("close-plan", {
       input: guarded,
-      output: nothing,
+      output: given,
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,
       retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },
@@ -59,7 +61,7 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     /** From now on the new layout stands. `settles`: nothing of the old one is on a switch, so that it is over at once. */
     commit: spoke("commit-flow", {
       input: guarded.extend({ settles: z.object({ info: z.string().nullable() }).nullable() }),
-      output: nothing,
+      output: given,
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,
       retry: { ...retry, giveUpOn: ["superseded", "unknown"] },
@@ -67,7 +69,7 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     /** Looks whether a commit has come true, and keeps it from coming true later. */
     recall: spoke("recall-commit", {
       input: guarded,
-      output: z.object({ recalled: Recalled }),
+      output: given.extend({ recalled: Recalled }),
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,
       retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },
@@ -75,7 +77,7 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     /** Gives back what the old layout has had. */
     settle: spoke("settle-flow", {
       input: guarded.extend({ info: z.string().nullable() }),
-      output: nothing,
+      output: given,
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,
       retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },
@@ -83,7 +85,7 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     /** Gives back what the new layout has taken. */
     undo: spoke("undo-flow", {
       input: guarded.extend({ info: z.string().nullable() }),
-      output: nothing,
+      output: given,
       errors: ["superseded", "unknown"],
       timeoutMs: storeTimeoutMs,
       retry: { ...persistent, giveUpOn: ["superseded", "unknown"] },

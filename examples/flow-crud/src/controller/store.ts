@@ -206,7 +206,9 @@ export type Pace = z.output<typeof Pace>;
 export const DueFlows = z.object({
   /** What is due longest first. */
   flows: z.array(FlowId),
-  /** When the next one of those that the network concerns is due, in milliseconds from now; null: there is none. */
+  /** Those for which something has been given back that they lack: the most important first. */
+  freed: z.array(FlowId).default([]),
+  /** When the next look is worth it, in milliseconds from now: one that the network concerns is due then, or what was given back lately is to be looked at; null: never. */
   nextInMs: z.number().min(0).nullable(),
 });
 export type DueFlows = z.output<typeof DueFlows>;
@@ -307,9 +309,19 @@ export interface FlowStore {
   /**
    * Takes flows that are due to be looked at again: whose automatic reroute has failed for a reason that may pass by itself, and those of which
    * a run or a reroute should have come to its end by now. They are due again later until an operation on them ends well, so none is lost
-   * with whoever takes it. A reroute that finds no path, or an end that is away, is not due: it waits for the network.
+   * with whoever takes it. A reroute that finds no path, or an end that is away, is not due: it waits for the network, or for others to give
+   * back what it lacks.
+   *
+   * Once in `firstMs` at most, it also looks whether that has happened, and takes the flows that it makes better, each beside those that are
+   * more important.
    */
   takeDue(pace: Pace): Promise<DueFlows>;
+  /**
+   * Whether somebody is to call `takeDue`, since something has been given back for which a flow may wait. Only one is told so at a time: who
+   * asks promises to see to it, and is told so again. It knows of what this process has done or seen; others say it for themselves.
+   * @param by Who asks.
+   */
+  promiseLook(by: string): boolean;
   switches(): Promise<readonly StoredSwitch[]>;
   links(): Promise<readonly StoredLink[]>;
   /** Changes what an operator may of both directions of a link. @returns Whether there is such a link. A bandwidth below `used` is refused. */

@@ -8,7 +8,7 @@ import type { FlowStore, Guard, Refusal } from "./store.ts";
 /** What the workers ask of a store. */
 export type WorkedStore = Pick<
   FlowStore,
-  "plan" | "closePlan" | "commit" | "recall" | "settle" | "undo" | "flow" | "note" | "takeDue"
+  "plan" | "closePlan" | "commit" | "recall" | "settle" | "undo" | "flow" | "note" | "takeDue" | "promiseLook"
 >;
 /** What they ask of what drives the switches. */
 export type WorkedSpeaker = Pick<Speaker, "execute">;
@@ -22,6 +22,13 @@ function guardOf(context: { readonly fence: number | undefined }, step: number):
 
 const isRefusal = (value: object | "done"): value is Refusal =>
   typeof value === "object" && "code" in value && "message" in value;
+
+/** See `given` of the spokes. */
+const lookOf = (
+  store: WorkedStore,
+  flowId: string,
+  { fence }: { readonly fence: number | undefined },
+): { readonly isFreed: boolean } => ({ isFreed: store.promiseLook(`${flowId} ${fence}`) });
 
 interface Confirmed {
   readonly switchId: string;
@@ -61,23 +68,25 @@ export function controllerWorkers(
     }),
     worker(spokes.commit, async ({ flowId, step, settles }, context) => {
       const done = await store.commit(flowId, guardOf(context, step), settles);
-      return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
+      return isRefusal(done) ? context.fail(knownOf(done), done.message) : lookOf(store, flowId, context);
     }),
     worker(spokes.recall, async ({ flowId, step }, context) => {
       const recalled = await store.recall(flowId, guardOf(context, step));
-      return typeof recalled === "string" ? { recalled } : context.fail(knownOf(recalled), recalled.message);
+      return typeof recalled === "string"
+        ? { recalled, ...lookOf(store, flowId, context) }
+        : context.fail(knownOf(recalled), recalled.message);
     }),
     worker(spokes.settle, async ({ flowId, step, info }, context) => {
       const done = await store.settle(flowId, guardOf(context, step), info);
-      return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
+      return isRefusal(done) ? context.fail(knownOf(done), done.message) : lookOf(store, flowId, context);
     }),
     worker(spokes.closePlan, async ({ flowId, step }, context) => {
       const done = await store.closePlan(flowId, guardOf(context, step));
-      return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
+      return isRefusal(done) ? context.fail(knownOf(done), done.message) : lookOf(store, flowId, context);
     }),
     worker(spokes.undo, async ({ flowId, step, info }, context) => {
       const done = await store.undo(flowId, guardOf(context, step), info);
-      return isRefusal(done) ? context.fail(knownOf(done), done.message) : {};
+      return isRefusal(done) ? context.fail(knownOf(done), done.message) : lookOf(store, flowId, context);
     }),
     worker(spokes.look, async ({ flowId }) => {
       const flow = await store.flow(flowId);
@@ -86,8 +95,8 @@ export function controllerWorkers(
         : { layout: { spec: flow.spec, paths: flow.paths }, status: flow.status };
     }),
     worker(spokes.takeDue, async (pace) => {
-      const { flows, nextInMs } = await store.takeDue(pace);
-      return { flows: [...flows], nextInMs };
+      const { flows, freed, nextInMs } = await store.takeDue(pace);
+      return { flows: [...flows], freed: [...freed], nextInMs };
     }),
     worker(spokes.note, async ({ event }) => ({ flows: [...(await store.note(event))] })),
 

@@ -181,7 +181,21 @@ const LinkProps = z.array(
 );
 const LinkBandwidth = z.strictObject({ max_bandwidth: z.int().min(0).max(1e12) });
 
-function routeLinks(app: FastifyInstance, { store }: ControllerParts): void {
+function routeLinks(app: FastifyInstance, { store, engine, hubs, logger }: ControllerParts): void {
+  /** Flows may wait for what a link has gained. */
+  async function lookAfterThoseWhoWait(): Promise<void> {
+    if (!store.promiseLook("an operator")) return;
+    try {
+      await engine.submit(hubs.lookAfterFlows.name, {});
+    } catch (error) {
+      // The link is changed all the same, and the schedule looks as well.
+      logger?.warn(
+        { error: String(error) },
+        "flows that wait for what a link has gained are looked at later",
+      );
+    }
+  }
+
   const linksOf = async (query: LinkQuery): Promise<readonly StoredLink[]> =>
     (await store.links()).filter(isMeant(query));
 
@@ -246,6 +260,7 @@ function routeLinks(app: FastifyInstance, { store }: ControllerParts): void {
         if (done === false) messages.push(`There is no link from ${name}`);
         else if (done !== true) messages.push(`The link from ${name}: ${done.message}`);
       }
+      await lookAfterThoseWhoWait();
       return { failures: messages.length, successes: wanted.length - messages.length, messages };
     },
   );
@@ -273,6 +288,7 @@ function routeLinks(app: FastifyInstance, { store }: ControllerParts): void {
         if (done.code === "conflict") throw new FlowProblem(409, done.message);
         throw invalid([{ path: "max_bandwidth", message: done.message }]);
       }
+      await lookAfterThoseWhoWait();
       return { ...query, max_bandwidth: bandwidth };
     },
   );

@@ -23,9 +23,12 @@ export type OperationName = "create" | "update" | "delete" | "reroute" | "swap" 
 /** The parts of a controller that its HTTP side works with. */
 export interface ControllerParts {
   readonly engine: Engine;
-  /** The hubs of operations; `restore`: the reroutes that the network asks for. */
-  readonly hubs: Readonly<Record<OperationName | "restore", { readonly name: string }>>;
-  readonly store: Pick<FlowStore, "flow" | "flows" | "counts" | "switches" | "links" | "changeLink">;
+  /** The hubs of operations; `restore`: the reroutes that the network asks for; `lookAfterFlows`: what looks for flows that wait for something. */
+  readonly hubs: Readonly<Record<OperationName | "restore" | "lookAfterFlows", { readonly name: string }>>;
+  readonly store: Pick<
+    FlowStore,
+    "flow" | "flows" | "counts" | "switches" | "links" | "changeLink" | "promiseLook"
+  >;
   readonly logger?: Logger;
   /** How long a request waits for its answer if its client asks for no other time, in milliseconds. Default 30,000. */
   readonly defaultWaitMs?: number;

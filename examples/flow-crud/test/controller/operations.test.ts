@@ -265,7 +265,7 @@ test("flows that are due are looked after by a schedule, over a death of the pro
   let due = ["f", "g"];
   kit.script(spokes.takeDue, () => {
     const flows = due.splice(0);
-    return { ok: { flows, nextInMs: flows.length > 0 ? 60_000 : null } };
+    return { ok: { flows, freed: [], nextInMs: flows.length > 0 ? 60_000 : null } };
   });
   kit.script(spokes.plan, { fail: "no-path", message: "no path" });
   const planned = () => kit.attempts(spokes.plan).map(({ input }) => input.flowId);

@@ -60,26 +60,30 @@ export function conformsWhenLeft(newStore: NewStore): void {
     let now = 1_000_000;
     const { store, operator, reopen } = await open({ wallMs: () => now });
     const pace = { limit: 10, firstMs: 1_000, mostMs: 3_000, patienceMs: 60_000 };
-    const nothing = { flows: [], nextInMs: null };
-    const isDue = { flows: ["a"], nextInMs: 60_000 };
+    const nothing = { flows: [], freed: [], nextInMs: null };
+    const isDue = { flows: ["a"], freed: [], nextInMs: 60_000 };
     await operator.create(specOf("a", 10));
     await operator.create(specOf("pinned", 11, { pinned: true }));
     expect(await store.takeDue(pace)).toEqual(nothing);
     await store.note(linkEvent({ ends: [1, 2] }, false));
     // The reroute that follows from it has some time.
-    expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: 60_000 });
+    expect(await store.takeDue(pace)).toEqual({ flows: [], freed: [], nextInMs: 60_000 });
     for (const pauseMs of [1_000, 2_000, 3_000, 3_000]) {
       await operator.plan("a", restore);
       await store.undo("a", operator.guard(), "switch 3 refuses");
-      expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: pauseMs });
+      expect(await store.takeDue(pace)).toEqual({ flows: [], freed: [], nextInMs: pauseMs });
       now += pauseMs;
       expect(await store.takeDue(pace)).toEqual(isDue);
       // It is not handed out twice, unless nothing comes of it.
-      expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: 60_000 });
+      expect(await store.takeDue(pace)).toEqual({ flows: [], freed: [], nextInMs: 60_000 });
     }
     now += 60_000;
     // Nothing may come of it for long, and then it is handed out more and more seldom.
-    expect(await store.takeDue({ ...pace, mostMs: 300_000 })).toEqual({ flows: [], nextInMs: 240_000 });
+    expect(await store.takeDue({ ...pace, mostMs: 300_000 })).toEqual({
+      flows: [],
+      freed: [],
+      nextInMs: 240_000,
+    });
     const again = await reopen();
     expect(await again.takeDue({ ...pace, limit: 1 })).toEqual(isDue);
     const next = new Operator(again, 40);
@@ -89,7 +93,7 @@ export function conformsWhenLeft(newStore: NewStore): void {
     await next.plan("a", restore);
     await again.note(linkEvent({ ends: [1, 3] }, false));
     await next.finish("a");
-    expect(await again.takeDue(pace)).toEqual({ flows: [], nextInMs: 60_000 });
+    expect(await again.takeDue(pace)).toEqual({ flows: [], freed: [], nextInMs: 60_000 });
     // No path: only the network can help.
     expect(await next.refused("a", restore)).toMatchObject({ code: "no-path" });
     expect(await again.takeDue(pace)).toEqual(nothing);
@@ -100,7 +104,7 @@ export function conformsWhenLeft(newStore: NewStore): void {
     await next.plan("pinned", { kind: "update", changes: { description: "it stays" } });
     expect(await again.takeDue(pace)).toEqual(nothing);
     now += 60_000;
-    expect(await again.takeDue(pace)).toEqual({ flows: ["pinned"], nextInMs: null });
+    expect(await again.takeDue(pace)).toEqual({ flows: ["pinned"], freed: [], nextInMs: null });
     await next.plan("pinned", restore);
     await again.closePlan("pinned", next.guard());
     now += 60_000;

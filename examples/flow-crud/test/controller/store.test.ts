@@ -13,6 +13,7 @@ import type { FlowStore, Plan } from "../../src/controller/store.ts";
 import { build, linkEvent, Operator, segmentOf, specOf, square, switchEvent } from "./network.ts";
 import { playRandom, playTogether, type Player } from "./store-random.ts";
 import { conformsWhenLeft } from "./store-left.ts";
+import { conformsWhenOthersWait } from "./store-waiting.ts";
 import { conforms, type NewStore } from "./store.ts";
 import { postgresForTests } from "../postgres.ts";
 
@@ -61,6 +62,7 @@ describe("the store in a file", () => {
   };
   conforms(newStore);
   conformsWhenLeft(newStore);
+  conformsWhenOthersWait(newStore);
 
   test("any operations in any order, late and repeated: nothing is lost, doubled or over-booked", async () => {
     const refusals = new Set<string>();
@@ -203,6 +205,7 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
   };
   conforms(newStore);
   conformsWhenLeft(newStore);
+  conformsWhenOthersWait(newStore);
 
   const openProcesses = async (count: number): Promise<PostgresFlowStore[]> => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");

@@ -35,7 +35,7 @@ test("a reroute that a switch refuses is made again by itself, less and less oft
   // Then it is over: who has looked after them has nothing left to do.
   await waitUntil(async () => (await engine.count({ status: ["running", "pending"] })) === 0, 20_000);
   const pace = { limit: 10, firstMs: 0, mostMs: 0, patienceMs: 0 };
-  expect(await store.takeDue(pace)).toEqual({ flows: [], nextInMs: null });
+  expect(await store.takeDue(pace)).toEqual({ flows: [], freed: [], nextInMs: null });
   expect(await store.audit()).toEqual([]);
 });
 
