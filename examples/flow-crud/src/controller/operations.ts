@@ -45,8 +45,6 @@ export interface OperationOptions {
   readonly drainMs?: number;
   /** How many paths an operation tries. Default 3. */
   readonly tries?: number;
-  /** For tests. While it says so, the handlers of operations throw, as with a defect of the program: their runs are parked. */
-  readonly isDefective?: () => boolean;
 }
 
 /** The name of the hub that looks after flows. It reroutes them by operations, and they start it: so it is named here. */
@@ -160,22 +158,6 @@ function operationHub<Schema extends z.ZodType>(
   const { deadlineMs = 30_000, cleanUpMs = 10_000, queueMs = 80_000, drainMs = 50, tries = 3 } = options;
   const wish = toWish as (request: unknown) => Wish;
 
-  /** See `OperationOptions.isDefective`. */
-  const sound = (): void => {
-    if (options.isDefective?.() === true) throw new Error("a defect, as a test wants it");
-  };
-  const checked = <Input, Rest>({ input, ...rest }: Rest & { readonly input: (data: Data) => Input }) => ({
-    ...rest,
-    input: (data: Data): Input => {
-      sound();
-      return input(data);
-    },
-  });
-  const stepsFor = (data: Data): Steps => {
-    sound();
-    return stepsOf(data);
-  };
-
   /** A switch has not done its part. */
   const notInstalled = (
     data: Data,
@@ -195,10 +177,14 @@ function operationHub<Schema extends z.ZodType>(
   /** The switches get what a part of a plan has, and all of them must have it. */
   const installing = (part: "inner" | "entries") =>
     ({
-      inputs: (data: Data) => commandsOf(stepsFor(data)[part], seqOf(data, "install")),
+      inputs: (data: Data) => commandsOf(stepsOf(data)[part], seqOf(data, "install")),
       ok: "Installed",
       done: "Next",
     }) as const;
+
+  /** Others may wait for what was given back: somebody is to look. */
+  const wake = <B>(s: { start(hub: string, options: { input: () => object; next: "Next" }): B }): B =>
+    s.start(lookAfter, { input: () => ({}), next: "Next" });
 
   const replyOf = ({ flowId, plan, unconfirmed }: Data): OperationReply => ({
     flowId,
@@ -244,7 +230,7 @@ function operationHub<Schema extends z.ZodType>(
           Planned: "InstallingInner",
           Abandoned: "Closing",
           Refused: "Refused",
-          RefusedFreed: "TellingFailed",
+          RefusedFreed: "WakingRefused",
           Failed: "Undoing",
           TimeoutRaised: "Undoing",
         },
@@ -268,14 +254,14 @@ function operationHub<Schema extends z.ZodType>(
           Next: "Clearing",
           Moved: "Draining",
           Nothing: "Done",
-          Freed: "TellingDone",
+          Freed: "WakingDone",
           Failed: "Recalling",
           TimeoutRaised: "Recalling",
         },
         Recalling: {
           Stands: "Clearing",
           Nothing: "Done",
-          Freed: "TellingDone",
+          Freed: "WakingDone",
           Open: "Undoing",
           TakesLong: "AnsweringDoubt",
         },
@@ -290,17 +276,18 @@ function operationHub<Schema extends z.ZodType>(
         Draining: { Next: "Clearing", TimeoutRaised: "Clearing" },
         Clearing: {
           Next: "Done",
-          Freed: "TellingDone",
+          Freed: "WakingDone",
           TakesLong: "AnsweringDone",
           TimeoutRaised: "AnsweringDone",
         },
         AnsweringDone: { Next: "ClearingStill" },
         ClearingStill: { Next: "Over", Freed: "Waking", GaveUp: "Over" },
-        Undoing: { Next: "Failed", Freed: "TellingFailed", TakesLong: "AnsweringFailed" },
+        Undoing: { Next: "Failed", Freed: "WakingFailed", TakesLong: "AnsweringFailed" },
         AnsweringFailed: { Next: "UndoingStill" },
         UndoingStill: { Next: "Over", Freed: "Waking", GaveUp: "Over" },
-        TellingDone: { Next: "Waking" },
-        TellingFailed: { Next: "Waking" },
+        WakingDone: { Next: "Done" },
+        WakingRefused: { Next: "Refused" },
+        WakingFailed: { Next: "Failed" },
         Waking: { Next: "Over" },
         Done: end,
         Refused: end,
@@ -335,10 +322,8 @@ function operationHub<Schema extends z.ZodType>(
             intent: data.intent as Intent,
             avoid: { switches: [...data.avoid.switches] },
           }),
-          ok: (_data, { plan, abandoned }) => {
-            sound();
-            return abandoned === null ? s.raise("Planned", { plan }) : s.raise("Abandoned", { abandoned });
-          },
+          ok: (_data, { plan, abandoned }) =>
+            abandoned === null ? s.raise("Planned", { plan }) : s.raise("Abandoned", { abandoned }),
           failed: (data, failure) => {
             const code = failure.kind === "error" ? refusals.find((one) => one === failure.code) : undefined;
             // Nobody knows whether there is a plan.
@@ -356,7 +341,7 @@ function operationHub<Schema extends z.ZodType>(
 
       // Whoever has left that plan works on the flow no more: this run has the place.
       Closing: (s) =>
-        s.sequence([s.step(spokes.ensure, checked(closing)), s.step(spokes.closePlan, checked(closePlan))], {
+        s.sequence([s.step(spokes.ensure, closing), s.step(spokes.closePlan, closePlan)], {
           done: "Next",
           failed: (data, failure) =>
             s.raise(
@@ -385,7 +370,7 @@ function operationHub<Schema extends z.ZodType>(
       // The next plan undoes this one in the store.
       Retracting: (s) =>
         s.call(spokes.ensure, {
-          input: checked(goBack).input,
+          input: goBack.input,
           ok: (data) => s.raise("Next", { try: data.try + 1, round: data.round + 1 }),
           failed: (data, failure) => s.raise("Failed", because(data, "not-installed", textOf(failure))),
         }),
@@ -395,10 +380,10 @@ function operationHub<Schema extends z.ZodType>(
           input: (data) => ({
             flowId: data.flowId,
             step: stepOf(data, "commit"),
-            settles: stepsFor(data).removed.length === 0 ? { info: data.plan?.shortcoming ?? null } : null,
+            settles: stepsOf(data).removed.length === 0 ? { info: data.plan?.shortcoming ?? null } : null,
           }),
           ok: (data, { isFreed = false }) => {
-            if (stepsFor(data).removed.length === 0) return s.raise(isFreed ? "Freed" : "Nothing");
+            if (stepsOf(data).removed.length === 0) return s.raise(isFreed ? "Freed" : "Nothing");
             return s.raise(data.plan?.after === null ? "Next" : "Moved");
           },
           failed: (data, failure) =>
@@ -435,21 +420,21 @@ function operationHub<Schema extends z.ZodType>(
         }),
 
       Clearing: (s) =>
-        s.sequence([s.step(spokes.ensure, checked(clear)), s.step(spokes.settle, checked(settle))], {
+        s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
           done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
       AnsweringDone: (s) => s.answer(replyOf, { next: "Next" }),
       ClearingStill: (s) =>
-        s.sequence([s.step(spokes.ensure, checked(clear)), s.step(spokes.settle, checked(settle))], {
+        s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
           done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
 
       Undoing: (s) =>
-        s.sequence([s.step(spokes.ensure, checked(goBack)), s.step(spokes.undo, checked(undo))], {
+        s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
           done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
@@ -457,22 +442,17 @@ function operationHub<Schema extends z.ZodType>(
       AnsweringFailed: (s) =>
         s.answer(({ code, reason }, done) => done.fail(code ?? "timeout", reason), { next: "Next" }),
       UndoingStill: (s) =>
-        s.sequence([s.step(spokes.ensure, checked(goBack)), s.step(spokes.undo, checked(undo))], {
+        s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
           done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
 
-      // The answer first: who has given something back does not wait for those who get it.
-      TellingDone: (s) => s.answer(replyOf, { next: "Next" }),
-      TellingFailed: (s) =>
-        s.answer(
-          ({ code, reason, unconfirmed }, done) => done.fail(code ?? "timeout", reason, { unconfirmed }),
-          {
-            next: "Next",
-          },
-        ),
-      Waking: (s) => s.start(lookAfter, { input: () => ({}), next: "Next" }),
+      // The answer comes with the end: until then, the flow takes no other operation.
+      WakingDone: wake,
+      WakingRefused: wake,
+      WakingFailed: wake,
+      Waking: wake,
 
       Done: replyOf,
       Refused: ({ code, reason }, s) => s.fail(code ?? "invalid", reason),

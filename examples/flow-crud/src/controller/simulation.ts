@@ -7,6 +7,7 @@ import { isOfFlow, ruleOf } from "../floodlight/rule-messages.ts";
 import { SimulatedNetwork } from "../floodlight/simulated-network.ts";
 import { SwitchSpeaker } from "../floodlight/switch-speaker.ts";
 import { createController } from "./controller.ts";
+import { giveDefects } from "./defects.ts";
 import { SqliteFlowStore } from "./flow-store-sqlite.ts";
 import { datapathIdOf, switchIdOf, type FlowSpec, type Layout } from "./model.ts";
 import { closingOf } from "./operations.ts";
@@ -197,10 +198,11 @@ function openSimulation(outside: Outside): OpenedSystem {
   const defects = seeded(outside.random.int(2 ** 31));
   const defectRate = outside.random.pick([0, 0, 0.1, 0.3]);
   const controller = createController({
-    isDefective: () => outside.defective() || (clock.monotonicMs() < calmAtMs && defects() < defectRate),
     againMs: 500,
     patienceMs: 20_000,
   });
+  const isDefective = (): boolean =>
+    outside.defective() || (clock.monotonicMs() < calmAtMs && defects() < defectRate);
   const problems: string[] = [];
   /** Who has planned has a plan: another run can take it away only by a step that comes too late, or out of its turn. */
   const planned = <T>(done: T): T => {
@@ -229,6 +231,7 @@ function openSimulation(outside: Outside): OpenedSystem {
   };
   const { create, update, delete: remove, reroute, restore, swap, sync, validate } = controller.hubs;
   const { lookAfterFlows } = controller.hubs;
+  giveDefects([create, update, remove, reroute, restore, swap, sync], isDefective);
   return {
     hubs: controller.all,
     workers: () =>

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { createEngine, silentLogger, SqliteStore } from "wheelwork";
 import { createController, type ControllerOptions } from "../../src/controller/controller.ts";
+import { giveDefects } from "../../src/controller/defects.ts";
 import { PostgresFlowStore } from "../../src/controller/flow-store-postgres.ts";
 import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
 import { switchIdOf } from "../../src/controller/model.ts";
@@ -68,6 +69,8 @@ const linkBetween = (one: number, other: number) => ({
 /** What a test may set. */
 export interface SystemOptions {
   readonly controller?: ControllerOptions;
+  /** While it says so, the handlers of operations throw, and their runs are parked. */
+  readonly isDefective?: () => boolean;
   readonly northbound?: Partial<NorthboundOptions>;
   readonly waits?: Pick<ControllerParts, "defaultWaitMs" | "maxWaitMs">;
   /** Real switches instead of simulated ones. */
@@ -90,6 +93,7 @@ export async function startRest({
   northbound: more = {},
   waits = {},
   isReal = false,
+  isDefective,
   database,
 }: SystemOptions = {}) {
   const folder = mkdtempSync(join(tmpdir(), "flow-crud-rest-"));
@@ -100,6 +104,10 @@ export async function startRest({
       ? new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" })
       : new PostgresFlowStore(database.url, { schema: database.schema });
   const controller = createController({ backoffMs: 5, awayAttempts: 2, ...options });
+  if (isDefective !== undefined) {
+    const { create, update, delete: remove, reroute, restore, swap, sync } = controller.hubs;
+    giveDefects([create, update, remove, reroute, restore, swap, sync], isDefective);
+  }
   const gate = new Gate(speaker);
   const engine = createEngine({
     hubs: controller.all,
