@@ -16,6 +16,7 @@ import { conformsWhenLeft } from "./store-left.ts";
 import { conformsWhenOthersWait } from "./store-waiting.ts";
 import { conforms, type NewStore } from "./store.ts";
 import { postgresForTests } from "../postgres.ts";
+import { worksOverRest } from "../rest/on-postgres.ts";
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "flow-store-"));
 
@@ -206,6 +207,7 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
   conforms(newStore);
   conformsWhenLeft(newStore);
   conformsWhenOthersWait(newStore);
+  worksOverRest(() => server().url);
 
   const openProcesses = async (count: number): Promise<PostgresFlowStore[]> => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");

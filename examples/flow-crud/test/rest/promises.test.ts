@@ -44,12 +44,11 @@ const ofOne = 8;
 
 describe.each(grounds)("on $name:", ({ isReal }) => {
   const database = isReal ? postgresForTests() : undefined;
-  let schemas = 0;
   const start = (options: SystemOptions = {}): Promise<System> =>
     startRest({
       ...options,
       isReal,
-      ...(database && { database: { url: database.server().url, schema: `rest_${++schemas}` } }),
+      ...(database && { database: { url: database.server().url } }),
     });
 
   test("FlowCrud: a flow is up only when every rule is there, and gone only when none is left", async () => {

@@ -1,10 +1,12 @@
 import { northbound, type NorthboundOptions } from "@wheelwork/northbound";
+import { postgresStore } from "@wheelwork/postgres";
 import { waitUntil } from "@wheelwork/services";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { createEngine, silentLogger, SqliteStore } from "wheelwork";
+import { createEngine, silentLogger, SqliteStore, type Store } from "wheelwork";
+import type { BookedFlowStore } from "../../src/controller/booked-flow-store.ts";
 import { createController, type ControllerOptions } from "../../src/controller/controller.ts";
 import { giveDefects } from "../../src/controller/defects.ts";
 import { PostgresFlowStore } from "../../src/controller/flow-store-postgres.ts";
@@ -75,8 +77,34 @@ export interface SystemOptions {
   readonly waits?: Pick<ControllerParts, "defaultWaitMs" | "maxWaitMs">;
   /** Real switches instead of simulated ones. */
   readonly isReal?: boolean;
-  /** A database of PostgreSQL for the flows, and a schema of the test's own. Default: a file. */
-  readonly database?: { readonly url: string; readonly schema: string };
+  /** A database of PostgreSQL for the flows and the runs of their operations. Default: that of `onPostgres`, or else files. */
+  readonly database?: { readonly url: string } | undefined;
+}
+
+let usual: (() => NonNullable<SystemOptions["database"]>) | undefined;
+let systems = 0;
+
+/** All systems of this test file that say nothing else are on PostgreSQL, each in schemas of its own. */
+export function onPostgres(database: () => NonNullable<SystemOptions["database"]>): void {
+  usual = database;
+}
+
+/** Where flows and runs are stored. */
+function storesOf(
+  database: SystemOptions["database"],
+  folder: string,
+): { flows: BookedFlowStore; runs: Store } {
+  if (database === undefined)
+    return {
+      flows: new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" }),
+      runs: new SqliteStore(join(folder, "wheelwork.db"), { durability: "normal" }),
+    };
+  const { url } = database;
+  const number = ++systems;
+  return {
+    flows: new PostgresFlowStore(url, { schema: `flows_${number}` }),
+    runs: postgresStore({ connectionString: url, schema: `runs_${number}` }),
+  };
 }
 
 /** The document is the same for all servers without access. */
@@ -99,10 +127,7 @@ export async function startRest({
   const folder = mkdtempSync(join(tmpdir(), "flow-crud-rest-"));
   const ground: Ground = await (isReal ? RealGround.start() : SimulatedGround.start());
   const { speaker } = ground;
-  const store =
-    database === undefined
-      ? new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" })
-      : new PostgresFlowStore(database.url, { schema: database.schema });
+  const { flows: store, runs } = storesOf(database ?? usual?.(), folder);
   const controller = createController({ backoffMs: 5, awayAttempts: 2, ...options });
   if (isDefective !== undefined) {
     const { create, update, delete: remove, reroute, restore, swap, sync } = controller.hubs;
@@ -112,7 +137,7 @@ export async function startRest({
   const engine = createEngine({
     hubs: controller.all,
     workers: controller.workers(store, gate),
-    store: new SqliteStore(join(folder, "wheelwork.db"), { durability: "normal" }),
+    store: runs,
     logger: silentLogger,
   });
   await engine.start();
@@ -130,6 +155,7 @@ export async function startRest({
     await engine.stop();
     await ground.close();
     await store.close();
+    await runs.close();
     rmSync(folder, { recursive: true, force: true });
   });
   const switchEvent = (number: number, isConnected: boolean): NetworkEvent => ({
