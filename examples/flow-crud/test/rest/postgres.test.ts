@@ -14,6 +14,7 @@ const suites: readonly string[] = [
   "left-in-the-middle",
   "network",
   "promises",
+  "random",
   "restore",
   "waiting",
 ];
