@@ -15,12 +15,19 @@ import type { FlowFilter, StoredFlow, StoredLink, StoredSwitch } from "./store.t
 /** Numbers from 0 to 4,095. */
 export class NumberSet {
   readonly words = new Uint32Array(128);
+  size = 0;
+
+  has(number: number): boolean {
+    return ((this.words[number >> 5] as number) & (1 << (number & 31))) !== 0;
+  }
 
   add(number: number): void {
+    if (!this.has(number)) this.size++;
     this.words[number >> 5] = (this.words[number >> 5] as number) | (1 << (number & 31));
   }
 
   delete(number: number): void {
+    if (this.has(number)) this.size--;
     this.words[number >> 5] = (this.words[number >> 5] as number) & ~(1 << (number & 31));
   }
 }

@@ -103,9 +103,10 @@ export function plan(call: Call, intent: Intent, avoid: Avoid): Plan | Abandoned
   const decision = decide({ books, flowId, avoid }, record.standing, intent);
   if (isRefusal(decision)) {
     // What the earlier try has taken stays until it is undone: `undo` may have to keep what it was for.
-    // Otherwise it waits: for the network, or for others to give back what it lacks.
-    const concern = known.planned === null && isAutomatic ? null : known.concern;
-    conclude(call, { ...known, concern }, "plan", decision);
+    // Otherwise it waits: for the network, or for others to give back what it lacks. Whoever looks at it sees for what.
+    const waits = known.planned === null && isAutomatic;
+    const waiting = waits ? { concern: null, info: decision.message } : {};
+    conclude(call, { ...known, ...waiting }, "plan", decision);
     return decision;
   }
   const { after, shortcoming, nextPath } = decision;

@@ -38,6 +38,11 @@ export const isRefusal = (answer: object | string | boolean): answer is Refusal 
 /** The range of VLANs between switches. */
 const vlans = { first: 2, last: 4094 } as const;
 const lastPath = 2 ** 44;
+/**
+ * So many VLANs and meters of each switch are left free by whoever wants more than it has. A flow that moves has both its old path and its new
+ * one for a while: on a switch that is full, none could move, and all would be DOWN when a link fails.
+ */
+const reserve = 64;
 
 /** A flow that is to be planned, and what is known of it. */
 interface Task {
@@ -430,7 +435,6 @@ const crosses = ({ segments }: Path, { switches }: Avoid): boolean =>
 
 /** Makes paths of the routes. A path that is there already on the same way, with the same meters, stays. */
 function layOut(task: Task, before: Layout | null, spec: FlowSpec, choice: Choice): Decision | Refusal {
-  const taking = new Taking(task.books);
   const wanted = [
     { role: "main" as const, route: choice.main, kbps: choice.mainKbps ?? choice.kbps },
     ...(choice.spare === null
@@ -438,6 +442,12 @@ function layOut(task: Task, before: Layout | null, spec: FlowSpec, choice: Choic
       : [{ role: "protected" as const, route: choice.spare, kbps: choice.kbps }]),
   ];
   const paths: Path[] = [];
+  const isLarger = takesMore(
+    before,
+    spec,
+    wanted.map(({ route }) => route.arcs),
+  );
+  const taking = new Taking(task.books, isLarger ? reserve : 0);
   for (const { role, route, kbps } of wanted) {
     const segments = route.arcs.map(segmentOf);
     const { latencyMs } = route;
@@ -459,12 +469,31 @@ function layOut(task: Task, before: Layout | null, spec: FlowSpec, choice: Choic
           : vlan === undefined
             ? "VLANs of its switches"
             : "meters of its ends";
-      return refuse("conflict", `Flow ${task.flowId} has no place: the ${used} are used up.`);
+      const but = isLarger ? `, but for ${reserve} that are kept for flows that move` : "";
+      return refuse("conflict", `Flow ${task.flowId} has no place: the ${used} are used up${but}.`);
     }
     paths.push({ id, role, segments, vlan, meters: { forward, reverse }, bandwidth: kbps, latencyMs });
   }
   const shortcoming = choice.lacks.length === 0 ? null : choice.lacks.join(" ");
   return { after: { spec, paths }, shortcoming, nextPath: taking.nextPath };
+}
+
+/** Whether a flow takes VLANs or meters for good that it does not have: otherwise it gives back as many when it has moved. */
+function takesMore(before: Layout | null, spec: FlowSpec, ways: readonly (readonly unknown[])[]): boolean {
+  if (
+    before === null ||
+    (["source", "destination"] as const).some((end) => before.spec[end].switchId !== spec[end].switchId)
+  )
+    return true;
+  const sizeOf = ({ bandwidth }: FlowSpec, all: readonly (readonly unknown[])[]): number =>
+    all.filter((way) => way.length > 0).length + (bandwidth === 0 ? 0 : 2 * all.length);
+  return (
+    sizeOf(spec, ways) >
+    sizeOf(
+      before.spec,
+      before.paths.map(({ segments }) => segments),
+    )
+  );
 }
 
 function standingPath(
@@ -489,9 +518,12 @@ class Taking {
   readonly #books: Books;
   readonly #vlans = new Set<number>();
   readonly #meters = new Set<string>();
+  readonly #left: number;
 
-  constructor(books: Books) {
+  /** @param left How many numbers of each kind it leaves free on each switch. */
+  constructor(books: Books, left: number) {
     this.#books = books;
+    this.#left = left;
     this.nextPath = books.counters.nextPath;
   }
 
@@ -503,8 +535,11 @@ class Taking {
   vlan(arcs: readonly Arc[]): number | undefined {
     const switches = new Set(arcs.flatMap(({ from, to }) => [from.id, to.id]));
     const ends = arcs.flatMap(({ link }) => link.arcs);
+    const taken = [...switches].map((switchId) => this.#books.vlansOf(switchId));
+    const mostTaken = vlans.last - vlans.first - this.#left - this.#vlans.size;
+    if (taken.some(({ size }) => size > mostTaken)) return undefined;
     const vlan = lowestFree(
-      [...switches].map((switchId) => this.#books.vlansOf(switchId)),
+      taken,
       vlans,
       (number) =>
         !this.#vlans.has(number) &&
@@ -515,11 +550,10 @@ class Taking {
   }
 
   meter(switchId: string): number | undefined {
-    const meter = lowestFree(
-      [this.#books.metersOf(switchId)],
-      metersOfFlows,
-      (number) => !this.#meters.has(`${switchId} ${number}`),
-    );
+    const taken = this.#books.metersOf(switchId);
+    const own = [...this.#meters].filter((key) => key.startsWith(`${switchId} `)).length;
+    if (taken.size > metersOfFlows.last - metersOfFlows.first - this.#left - own) return undefined;
+    const meter = lowestFree([taken], metersOfFlows, (number) => !this.#meters.has(`${switchId} ${number}`));
     if (meter !== undefined) this.#meters.add(`${switchId} ${meter}`);
     return meter;
   }

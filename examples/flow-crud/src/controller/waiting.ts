@@ -12,8 +12,11 @@ import type { Pace } from "./store.ts";
 // thousand. So a look is rare (one per pause, however often something is given back), cheap (who has no way at all is not planned for), and
 // exact: a flow is handed out only if a plan would make it better, beside the plans of those before it.
 
-/** The most flows for which plans are made in one look: a plan takes up to some milliseconds, and everybody waits for it. */
-const mostPlans = 20;
+/**
+ * For how many flows plans are made in one look, at least, and how many links all plans of a look may visit: everybody waits for it. A plan may
+ * visit each link of the network, and takes some milliseconds then.
+ */
+const [fewestPlans, mostVisits] = [20, 80_000];
 
 /** The longest time that a flow is left alone, for which plans were made in vain, in milliseconds. */
 const longestPauseMs = 30_000;
@@ -80,7 +83,8 @@ export function takeFreed(
     else open.push(flowId);
   }
   const ordered = inOrder(books, open);
-  const asked = ordered.slice(0, Math.min(mostPlans, pace.limit));
+  const plans = Math.max(fewestPlans, Math.floor(mostVisits / Math.max(1, books.graph.links.size)));
+  const asked = ordered.slice(0, Math.min(plans, pace.limit));
   if (asked.length < ordered.length) nextInMs = Math.min(nextInMs, pace.firstMs);
   const flows = chosen(books, asked);
   const isChosen = new Set(flows);

@@ -43,8 +43,17 @@ export interface ShownFlow extends Layout {
 export const shownFlow = (flow: StoredFlow, isBusy: boolean): ShownFlow => ({
   ...flow,
   status: isBusy ? "IN_PROGRESS" : flow.status,
+  info: flow.info ?? brokenText(flow),
   unconfirmed: [],
 });
+
+/** Why a flow is not UP of which nothing else is known; null: it is. */
+function brokenText({ spec, status, paths }: StoredFlow): string | null {
+  if (status === "UP") return null;
+  if (status === "DEGRADED") return "The protected path is broken.";
+  if (paths.length === 0) return "It has no path.";
+  return spec.pinned ? "Its path is broken, and it is pinned to it." : "Its path is broken.";
+}
 
 /** A flow of which nothing is stored yet: what its client asks for. */
 export const wantedFlow = (spec: FlowSpec, createdAt: number | undefined): ShownFlow => ({

@@ -10,11 +10,11 @@ import { PostgresFlowStore } from "../../src/controller/flow-store-postgres.ts";
 import { SqliteFlowStore } from "../../src/controller/flow-store-sqlite.ts";
 import { isRefusal } from "../../src/controller/planning.ts";
 import type { FlowStore, Plan } from "../../src/controller/store.ts";
-import { build, linkEvent, Operator, segmentOf, specOf, square, switchEvent } from "./network.ts";
+import { build, id, linkEvent, Operator, segmentOf, specOf, square, switchEvent } from "./network.ts";
 import { playRandom, playTogether, type Player } from "./store-random.ts";
 import { conformsWhenLeft } from "./store-left.ts";
 import { conformsWhenOthersWait } from "./store-waiting.ts";
-import { conforms, type NewStore } from "./store.ts";
+import { conforms, restore, type NewStore } from "./store.ts";
 import { postgresForTests } from "../postgres.ts";
 import { worksOverRest } from "../rest/on-postgres.ts";
 
@@ -64,6 +64,37 @@ describe("the store in a file", () => {
   conforms(newStore);
   conformsWhenLeft(newStore);
   conformsWhenOthersWait(newStore);
+
+  test("on a switch that takes no more flows, those that are there can move all the same", async () => {
+    const store = (await newStore({}))();
+    onTestFinished(() => store.close());
+    await build(store, 5, square);
+    const operator = new Operator(store);
+    await operator.create(specOf("mover", 4_000));
+    const end = (vlan: number) => ({ switchId: id(1), port: 9, vlan });
+    const onOne = (index: number) =>
+      specOf(`f${index}`, 0, { source: end(2 * index), destination: end(2 * index + 1) });
+    const room = (2_500 - 32 + 1 - 64 - 1) / 2;
+    await Promise.all(
+      Array.from({ length: Math.floor(room) }, (_, index) =>
+        store
+          .plan(`f${index}`, { fence: 1, step: 1 }, { kind: "create", spec: onOne(index) }, { switches: [] })
+          .then(() => store.commit(`f${index}`, { fence: 1, step: 2 }, { info: null })),
+      ),
+    );
+    const full = await operator.refused("f2000", { kind: "create", spec: onOne(2_000) });
+    expect(full).toMatchObject({
+      code: "conflict",
+      message: expect.stringContaining("kept for flows that move"),
+    });
+    // To have more than before is refused, too.
+    const protectedPath = { kind: "update", changes: { protectedPath: true } } as const;
+    expect((await operator.refused("mover", protectedPath)).code).toBe("conflict");
+    await store.note(linkEvent({ ends: [1, 2] }, false));
+    await operator.run("mover", restore);
+    expect([await operator.ways("mover"), await operator.status("mover")]).toEqual([[[1, 3, 4]], "UP"]);
+    expect(await store.audit()).toEqual([]);
+  });
 
   test("any operations in any order, late and repeated: nothing is lost, doubled or over-booked", async () => {
     const refusals = new Set<string>();

@@ -69,8 +69,24 @@ test("a flow without a path waits for the network, and is not tried again and ag
     tries,
     "DOWN",
   ]);
+  // Whoever looks sees what it waits for.
+  expect((await send("GET", "/v2/flows/a")).json.status_info).toContain("finds no path");
   await tell(linkEvent(1, 4, true));
   await waitUntil(async () => (await statusOf(system, "a")) === "UP", 20_000);
+  expect((await send("GET", "/v2/flows/a")).json).not.toHaveProperty("status_info");
+});
+
+test("each flow that is not up says why, also one that nobody reroutes", async () => {
+  const system = await startRest();
+  const { send, tell } = system;
+  await send("POST", "/v2/flows", flowBody("pinned", 1, { pinned: true }));
+  await send("POST", "/v2/flows", flowBody("spare", 2, { allocate_protected_path: true }));
+  const infoOf = async (id: string) => (await send("GET", `/v2/flows/${id}`)).json.status_info;
+  await tell(linkEvent(1, 2, false));
+  expect(await infoOf("pinned")).toContain("it is pinned");
+  expect(await infoOf("spare")).toBe("No path is left for a protected path.");
+  await tell(linkEvent(1, 2, true));
+  expect([await infoOf("pinned"), await infoOf("spare")]).toEqual([undefined, undefined]);
 });
 
 test("what the network reroutes is shown like every operation, in lists, statuses and histories", async () => {
