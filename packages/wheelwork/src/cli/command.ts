@@ -127,7 +127,9 @@ export function unknownCommand(commands: readonly Command[], words: readonly str
 /** The name that differs least from one of the words, if that is little. */
 function closest(words: readonly string[], names: readonly string[]): string | undefined {
   const near = names
-    .flatMap((name) => words.map((word) => ({ name, far: distance(word, name), most: Math.max(1, name.length / 4) })))
+    .flatMap((name) =>
+      words.map((word) => ({ name, far: distance(word, name), most: Math.max(1, name.length / 4) })),
+    )
     .filter(({ far, most }) => far <= most)
     .toSorted((one, other) => one.far - other.far);
   return near[0]?.name;
