@@ -22,8 +22,8 @@ export const mutantsOfFlows: readonly Mutant[] = (
     {
       name: "forget what a flow was for when its next try finds no path",
       file: store,
-      from: 'conclude(call, { ...known, concern }, "plan", decision);',
-      to: 'conclude(call, { ...record, concern }, "plan", decision);',
+      from: 'conclude(call, { ...known, ...waiting }, "plan", decision);',
+      to: 'conclude(call, { ...record, ...waiting }, "plan", decision);',
     },
     {
       name: "leave the rules of a path that was given up",
