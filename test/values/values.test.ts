@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { sendValues } from "./campaign.ts";
 
 const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
-const values = Number(process.env["WHEELWORK_VALUES"] ?? 250);
+const values = Number(process.env["WHEELWORK_VALUES"] ?? 150);
 const kills = Math.ceil(values / 200);
 const timeout = 120_000 + values * 50;
 
