@@ -1,13 +1,16 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Answer } from "@wheelwork/core";
 import { systemClock, type EngineEvent, type Message } from "@wheelwork/engine";
 import { readDeadLetter, type LogRecord } from "@wheelwork/engine/cluster";
 import { postgresStore } from "@wheelwork/postgres";
 import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
 import { frame, FrameReader } from "@wheelwork/storm/multilang";
-import { configKey, startPart } from "@wheelwork/storm/parts";
+import { configKey, startPart, type StormApp } from "@wheelwork/storm/parts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { refusedAt, soundValue } from "../values/generate.ts";
+import { keyOf, numberOf, Values } from "../values/echo.ts";
 import { channel, hostileRecords, hubs, inbox, workers } from "./hostile.ts";
 
 interface Said {
@@ -27,11 +30,16 @@ class Hub {
   #take: (chunk: Buffer | undefined) => void = () => {};
   #tuples = 0;
 
-  constructor(databaseUrl: string, pidDir: string) {
+  constructor(
+    databaseUrl: string,
+    pidDir: string,
+    app: Pick<StormApp, "hubs" | "workers" | "channels"> = { hubs, workers, channels: [channel] },
+    schema?: string,
+  ) {
     const observe = (event: EngineEvent): void => void this.events.push(event);
     startPart(
       "hub",
-      () => ({ hubs, workers, channels: [channel], observe }),
+      () => ({ ...app, observe }),
       {
         read: (take) => (this.#take = take),
         pause: () => {},
@@ -54,7 +62,8 @@ class Hub {
           progress: async () => [],
           close: async () => {},
         }),
-        openStore: () => postgresStore({ connectionString: databaseUrl }),
+        openStore: () =>
+          postgresStore({ connectionString: databaseUrl, ...(schema === undefined ? {} : { schema }) }),
       },
     );
     const config = { brokers: "", databaseUrl, shards: 1, inbox };
@@ -144,4 +153,78 @@ describe.skipIf(!postgresIsInstalled())("tuples that no part of ours made", () =
     await expect.poll(silent).toEqual([]);
     hub.end();
   });
+
+  const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
+  const isLong = Number(process.env["WHEELWORK_LONG"] ?? 0) > 0;
+  const count = isLong ? 100_000 : 40;
+  const lives = isLong ? 40 : 2;
+
+  test(
+    `${count} values through every place, over ${lives - 1} take-overs: code sees what was sent, or it is refused (seed ${seed})`,
+    { timeout: 120_000 + count * 100 },
+    async () => {
+      const problems: string[] = [];
+      const values = new Values(seed, (...words) => void problems.push(words.join(" ")));
+      const app = {
+        hubs: [values.echo],
+        workers: [...values.workers, values.inProcess],
+        channels: [{ ...channel, hub: values.echo as never }],
+      };
+      const answered = new Map<number, string>();
+      /** What no tuple can carry is never sent. */
+      const numbers = Array.from({ length: count }, (_, n) => n).filter((n) => refusedAt(n) !== "request");
+      let from = 0;
+      let offset = 0;
+      for (let life = 1; life <= lives; life++) {
+        // The one before is not told, and finds out that it is fenced.
+        const hub = new Hub(server.url, folder, app, "stormy");
+        const to = life === lives ? numbers.length : Math.floor((numbers.length * life) / lives);
+        const isLast = life === lives;
+        // Those that the one before has not answered come again, as tuples do that were not acked. At last, all are asked for once more.
+        const asked = isLast ? numbers : numbers.slice(from, to).filter((n) => !answered.has(n));
+        const waiting = new Set<number>();
+        let read = 0;
+        const readOn = (): void => {
+          for (; read < hub.published.length; read++) {
+            const { topic, message } = hub.published[read] as Hub["published"][number];
+            if (topic !== "out") continue;
+            const n = numberOf(message.key);
+            const before = answered.get(n);
+            if (before !== undefined && before !== message.value)
+              problems.push(`${n} is answered in two ways: ${before} and ${message.value}`);
+            if (before === undefined) values.check(n, JSON.parse(message.value) as Answer);
+            answered.set(n, message.value);
+            waiting.delete(n);
+          }
+        };
+        const command = (n: number, input: object): string =>
+          hub.give("spout-hub", inbox, 0, offset++, keyOf(n), JSON.stringify({ type: "command", input }));
+        /** Waits until so few are not answered. A signal that comes before its request is a dead letter, so it is sent again. */
+        const settle = async (most: number): Promise<void> => {
+          for (readOn(); waiting.size > most; readOn()) {
+            for (const n of waiting) {
+              const payload = { value: soundValue(seed, n) };
+              command(n, { kind: "signal", id: "note", hash: "note", signal: "note", payload });
+              // Parked runs wait for somebody.
+              if (refusedAt(n) !== undefined)
+                command(n, { kind: "resolve", id: "resolve", message: "as it should" });
+            }
+            await new Promise((resolve) => void setTimeout(resolve, 50));
+          }
+        };
+        for (const n of asked) {
+          const request = JSON.stringify({ n, value: values.at(n, "request") });
+          hub.give("spout-hub", "in", 0, offset++, keyOf(n), request);
+          waiting.add(n);
+          if (waiting.size >= 100) await settle(50);
+        }
+        // The last of a life are under way when the next one takes over.
+        await settle(isLast ? 0 : 10);
+        readOn();
+        from = Math.max(0, to - 200);
+      }
+      expect(problems).toEqual([]);
+      expect(answered.size).toBe(numbers.length);
+    },
+  );
 });

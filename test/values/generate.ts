@@ -17,34 +17,37 @@ import {
 const codeUnit = integer({ min: 0, max: 0xff_ff }).map((code) => String.fromCharCode(code));
 
 const texts: Arbitrary<string> = oneof(
-  string({ unit: "grapheme" }),
-  string({ unit: codeUnit }),
-  constantFrom(
-    "",
-    "\u0000",
-    "a\u0000b",
-    "\ud83d",
-    "\ude80\ud83d",
-    "\u2028\u2029",
-    "\ufeff",
-    "%00",
-    "\\u0000",
-    "'; --",
-    "~",
-    "__proto__",
-    "constructor",
-    "toString",
-    "length",
-    "0",
-    "-1",
-    "1e3",
-    "NaN",
-    "null",
-    "$ref",
-    "2026-11-26T00:00:00Z",
-    "x".repeat(70_000),
-    "🚀".repeat(5000),
-  ),
+  { weight: 10, arbitrary: string({ unit: "grapheme" }) },
+  { weight: 10, arbitrary: string({ unit: codeUnit }) },
+  {
+    weight: 10,
+    arbitrary: constantFrom(
+      "",
+      "\u0000",
+      "a\u0000b",
+      "\ud83d",
+      "\ude80\ud83d",
+      "\u2028\u2029",
+      "\ufeff",
+      "%00",
+      "\\u0000",
+      "'; --",
+      "~",
+      "__proto__",
+      "constructor",
+      "toString",
+      "length",
+      "0",
+      "-1",
+      "1e3",
+      "NaN",
+      "null",
+      "$ref",
+      "2026-11-26T00:00:00Z",
+    ),
+  },
+  // A value has many texts: where most were long, a campaign would have few values.
+  { weight: 1, arbitrary: constantFrom("x".repeat(70_000), "🚀".repeat(5000), "y".repeat(9000)) },
 );
 
 const numbers: Arbitrary<number> = oneof(
@@ -133,15 +136,22 @@ const unsound: readonly (() => unknown)[] = [
 ];
 
 const blockSize = 200;
-let block:
-  { readonly seed: number; readonly number: number; readonly values: readonly unknown[] } | undefined;
+/** Blocks are made anew when they are needed again: runs in flight are of a few. */
+const maxBlocks = 8;
+const blocks = new Map<string, readonly unknown[]>();
 
 /** Value number `n` of a seed. */
 export function soundValue(seed: number, n: number): unknown {
   const number = Math.floor(n / blockSize);
-  if (block?.seed !== seed || block.number !== number)
-    block = { seed, number, values: sample(sound, { seed: seed + number, numRuns: blockSize }) };
-  return block.values[n % blockSize];
+  const name = `${seed} ${number}`;
+  let block = blocks.get(name);
+  if (block === undefined) {
+    block = sample(sound, { seed: seed + number, numRuns: blockSize });
+    blocks.set(name, block);
+    const [oldest = ""] = blocks.keys();
+    if (blocks.size > maxBlocks) blocks.delete(oldest);
+  }
+  return block[n % blockSize];
 }
 
 /** A value that must be refused. */

@@ -1,4 +1,13 @@
-import { freePort, postgresIsInstalled, PostgresServer } from "@wheelwork/services";
+import {
+  defaultCache,
+  freePort,
+  KafkaBroker,
+  kafkaIsInstalled,
+  postgresIsInstalled,
+  PostgresServer,
+} from "@wheelwork/services";
+import { kafka } from "@wheelwork/kafka";
+import { clusterTopics } from "wheelwork/cluster";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +16,7 @@ import { sendValues } from "./campaign.ts";
 
 const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
 const values = Number(process.env["WHEELWORK_VALUES"] ?? 150);
+const isLong = Number(process.env["WHEELWORK_LONG"] ?? 0) > 0;
 const kills = Math.ceil(values / 200);
 const timeout = 120_000 + values * 50;
 
@@ -41,5 +51,37 @@ test.skipIf(!postgresIsInstalled())(
     expect(outcome.problems).toEqual([]);
     expect(outcome.kills).toBe(kills);
     expect(outcome.results).toBeGreaterThan(values * 0.8);
+  },
+);
+
+// It needs a broker, which takes longer to start than the other tests take.
+const clustered = isLong ? Number(process.env["WHEELWORK_VALUES"] ?? 100_000) : 0;
+const clusterKills = Math.ceil(Math.min(40, clustered / 100));
+
+test.skipIf(!isLong || !postgresIsInstalled() || !kafkaIsInstalled(defaultCache))(
+  `${clustered} values through every place of a cluster, over ${clusterKills} kills of its nodes (seed ${seed})`,
+  { timeout: 600_000 + clustered * 100 },
+  async () => {
+    const server = new PostgresServer(folder(), await freePort());
+    const broker = new KafkaBroker(folder(), await freePort(), defaultCache);
+    onTestFinished(async () => {
+      await broker.signal("SIGKILL");
+      await server.stop();
+    });
+    await Promise.all([server.start(), freePort().then((port) => broker.start(port))]);
+    const { brokers } = broker;
+    const log = kafka({ brokers });
+    const channel = { from: "values-in", to: "values-out" } as never;
+    await log.ensureTopics([
+      ...clusterTopics({ shards: 4, channels: [channel] }),
+      ...["values-asked", "values-told"].map((name) => ({ name, partitions: 2 })),
+    ]);
+    await log.close();
+    const campaign = { store: server.url, schema: "values", brokers, seed, processes: 2 };
+    const outcome = await sendValues({ ...campaign, values: clustered, kills: clusterKills });
+    expect(outcome.problems).toEqual([]);
+    expect(outcome.kills).toBe(clusterKills);
+    expect(outcome.results).toBeGreaterThan(clustered * 0.8);
+    expect(outcome.refused).toBeGreaterThan(clustered * 0.05);
   },
 );
