@@ -18,6 +18,8 @@ export const bounce = spoke("bounce", {
   input: both,
   output: z.object({ value: z.unknown() }),
   timeoutMs: 20_000,
+  // Whoever sends a message back may be killed before it does.
+  retry: { attempts: 50, backoffMs: 100 },
 });
 
 interface Data {

@@ -1,6 +1,7 @@
 import type { ClusterNode } from "@wheelwork/engine/cluster";
 import type { Clock } from "@wheelwork/engine";
 import { expect, test } from "vitest";
+import { correctionOf } from "../src/cluster/host-clock.ts";
 import { approved, outside, workersOf } from "./hubs.ts";
 import { Nodes } from "./nodes.ts";
 
@@ -118,3 +119,22 @@ test.each([5 * minute, 2 * day, -5 * minute, -2 * day, -40 * day])(
       expect(disk.reopen().peek().engineTime).toBeGreaterThanOrEqual(before[shard] as number);
   },
 );
+
+test("of two clocks that differ, the last commit says which one can be right, and it is never believed beyond both", () => {
+  const now = 1_800_000_000_000;
+  const corrected = (ownMs: number, serverMs: number, committedMs: number): number =>
+    ownMs + correctionOf(ownMs, { serverMs, committedMs }) - now;
+  const recent = now - 3000;
+  // The host is wrong, by days and by minutes; or the server is.
+  for (const byMs of [40 * day, 2 * day, 5 * minute]) {
+    expect(corrected(now + byMs, now, recent)).toBe(0);
+    expect(corrected(now - byMs, now, recent)).toBe(-3000);
+    expect(corrected(now, now + byMs, recent)).toBe(0);
+    expect(corrected(now, now - byMs, recent)).toBe(-3000);
+  }
+  // Both are right, or nearly, and the time of the shard is ahead.
+  expect(corrected(now, now - 30_000, now + 20 * day)).toBe(0);
+  expect(corrected(now, now - 2 * minute, now + 20 * day)).toBe(0);
+  // Nothing was committed yet: the earlier one counts.
+  expect(corrected(now + day, now, 0)).toBe(0);
+});

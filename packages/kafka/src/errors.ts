@@ -44,6 +44,10 @@ const byName: readonly (readonly [RegExp, string])[] = [
     /^UNSUPPORTED_SASL_MECHANISM$/,
     "Choose a mechanism that the brokers offer: sasl.mechanism, or KAFKA_SASL.",
   ],
+  [
+    /^INVALID_TIMESTAMP$/,
+    "Set the clock of this host right: the brokers take no records that are dated far ahead (message.timestamp.after.max.ms).",
+  ],
   [/_AUTHORIZATION_FAILED$/, "Give the user the rights that it needs. The page on deploying lists them."],
 ];
 

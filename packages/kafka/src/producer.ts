@@ -150,12 +150,13 @@ class Requests {
     try {
       await this.#open().send({
         acks: ProduceAcks.ALL,
-        messages: batch.map(({ topic, partition, message: { key, value, headers } }) => ({
+        messages: batch.map(({ topic, partition, message: { key, value, headers, timestampMs } }) => ({
           topic,
           key,
           value,
           ...(partition === undefined ? {} : { partition }),
           ...(headers === undefined ? {} : { headers }),
+          ...(timestampMs === undefined ? {} : { timestamp: BigInt(Math.floor(timestampMs)) }),
         })),
       });
       for (const { resolve } of batch) resolve();

@@ -78,6 +78,26 @@ if (canRun) {
 }
 
 suite("reading a log", () => {
+  test("a record has the date that is given with it; one that is far ahead is refused, and the clock is named", async () => {
+    const bus = connect();
+    const topic = await topicOf(bus, 1);
+    const day = 86_400_000;
+    const dates = [Date.now() - 40 * day, Date.now() + 300_000];
+    for (const timestampMs of dates) await bus.append(topic, { key: "k", value: "v", timestampMs }, 0);
+    await expect(
+      bus.append(topic, { key: "k", value: "v", timestampMs: Date.now() + 2 * day }, 0),
+    ).rejects.toMatchObject({
+      code: "WW_CONFIG",
+      next: expect.stringContaining("clock of this host") as string,
+    });
+    await bus.append(topic, { key: "k", value: "last" }, 0);
+    const collected = new Collected();
+    await bus.read(topic, 0, 0, collected.reader);
+    await expect.poll(() => collected.values.at(-1), eventually).toBe("last");
+    expect(collected.records.slice(0, 2).map(({ timestampMs }) => timestampMs)).toEqual(dates);
+    expect(collected.values).toEqual(["v", "v", "last"]);
+  });
+
   test("tells how a topic is kept", async () => {
     const bus = connect();
     const name = `t-${randomUUID()}`;

@@ -115,8 +115,15 @@ describe.skipIf(binaries === undefined)("a host with a wrong clock takes a shard
     for (const { name, partitions = 1 } of clusterTopics({ shards: 2, channels: [channel] }))
       broker.createTopic(name, partitions);
     const pool = postgresPool({ connectionString: server.url, schema });
+    /** The dates that nodes give to what they send. */
+    const dates: number[] = [];
     const begin = async (clock: Clock) => {
       const log = new MemoryLog(broker, { clock });
+      const publish = log.publish.bind(log);
+      log.publish = (topic, message) => {
+        if (clock !== systemClock) dates.push(message.timestampMs ?? clock.wallMs());
+        return publish(topic, message);
+      };
       const node = createNode({
         hubs: [reminder],
         workers: [],
@@ -156,6 +163,9 @@ describe.skipIf(binaries === undefined)("a host with a wrong clock takes a shard
     await ask(second.log, "a", false);
     await expect.poll(() => answers().filter((answer) => answer.startsWith("a "))).toHaveLength(2);
     expect(broker.records("in-dlt")).toEqual([]);
+    // A broker refuses what is dated an hour ahead.
+    expect(dates.length).toBeGreaterThan(0);
+    for (const date of dates) expect(Math.abs(date - Date.now())).toBeLessThan(minute);
     expect(await second.node.request("waits")).toMatchObject({ state: "Waiting" });
     await second.stop();
     await pool.close();

@@ -162,7 +162,11 @@ export class MemoryBroker {
   }
 
   /** @internal */
-  write(topic: string, { key, value, headers = {} }: Message, number?: number): void {
+  write(
+    topic: string,
+    { key, value, headers = {}, timestampMs = this.clock.wallMs() }: Message,
+    number?: number,
+  ): void {
     const partitions = this.#topics.get(topic)?.partitions;
     const index = number ?? partitionOf(key, partitions?.length ?? 1);
     const partition = partitions?.[index];
@@ -171,7 +175,7 @@ export class MemoryBroker {
     if (bytes > this.#maxBytes)
       throw new WheelworkError("WW_TOO_LARGE", `a record of ${bytes} bytes is more than ${topic} takes`);
     const record = { topic, partition: index, offset: endOf(partition), key, value, headers: { ...headers } };
-    const written = { ...record, timestampMs: Math.floor(this.clock.wallMs()) };
+    const written = { ...record, timestampMs: Math.floor(timestampMs) };
     partition.records.push(written);
     this.#written.push(written);
     this.#seen(written);

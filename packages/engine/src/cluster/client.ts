@@ -7,6 +7,8 @@ import type { Letters, ShardAccess, Shards } from "../requests/access.ts";
 import type { Engine, EngineHealth } from "../requests/api.ts";
 import { collectHubs } from "../requests/hubs.ts";
 import { RequestService } from "../requests/service.ts";
+import { HostClock } from "./host-clock.ts";
+import type { Log } from "../ports/log.ts";
 import type { ClientOptions } from "./options.ts";
 import { LogLetters } from "../delivery/letters.ts";
 import { RemoteShards } from "../delivery/remote-shard.ts";
@@ -20,13 +22,19 @@ export function createClient(options: ClientOptions): Engine {
   return new RequestService(new Client(options));
 }
 
+/** How often it looks whether it is time to compare its clock, in milliseconds. */
+const watchMs = 10_000;
+
 /** All shards of a cluster are remote ones. */
 class Client implements Shards {
   readonly hubs: ReadonlyMap<string, AnyHub>;
   readonly clock: Clock;
   readonly tracing: Tracing | undefined;
   readonly #options: ClientOptions;
+  readonly #hostClock: HostClock;
+  readonly #log: Log;
   readonly #remotes: RemoteShards;
+  #cancelWatch: () => void = () => {};
   #status: "starting" | "running" | "stopped" = "starting";
 
   constructor(options: ClientOptions) {
@@ -35,8 +43,10 @@ class Client implements Shards {
     this.hubs = collectHubs(options.hubs);
     this.clock = options.clock ?? systemClock;
     this.tracing = options.tracing;
-    const { log, store, inbox = defaultInbox } = options;
-    this.#remotes = new RemoteShards({ log, store, inbox }, this.clock);
+    const { store, inbox = defaultInbox } = options;
+    this.#hostClock = new HostClock(this.clock, () => store(0));
+    const log = (this.#log = this.#hostClock.dated(options.log));
+    this.#remotes = new RemoteShards({ log, store, inbox }, this.#hostClock);
   }
 
   get status(): EngineHealth["status"] {
@@ -49,7 +59,7 @@ class Client implements Shards {
   }
 
   get letters(): Letters {
-    return new LogLetters(this.#options.log, this.#options.inbox ?? defaultInbox);
+    return new LogLetters(this.#log, this.#options.inbox ?? defaultInbox);
   }
 
   inboxEnd(shard: number): Promise<number | undefined> {
@@ -61,12 +71,22 @@ class Client implements Shards {
   async start(): Promise<void> {
     const { log, inbox = defaultInbox, shards } = this.#options;
     await checkInbox(log, inbox, shards);
+    await this.#hostClock.begin();
     this.#status = "running";
+    this.#watch();
+  }
+
+  #watch(): void {
+    this.#cancelWatch = this.clock.after(watchMs, () => {
+      this.#hostClock.compareAgain();
+      this.#watch();
+    });
   }
 
   async stop(): Promise<void> {
     if (this.#status === "stopped") return;
     this.#status = "stopped";
+    this.#cancelWatch();
     await this.#remotes.close();
   }
 

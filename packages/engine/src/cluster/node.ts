@@ -22,6 +22,7 @@ import { collectSchedules, type Schedule } from "../schedules/schedule.ts";
 import { ShardAssignment, type AssignmentEffects } from "./assignment.ts";
 import type { ClusterNode, NodeOptions, ShardView } from "./options.ts";
 import { OwnedShard, type OwnedShardOptions } from "./owned-shard.ts";
+import { HostClock } from "./host-clock.ts";
 import { RemoteShards } from "../delivery/remote-shard.ts";
 import { SentRequests } from "../delivery/sent.ts";
 import { Routing } from "./routing.ts";
@@ -30,8 +31,6 @@ import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
 /** For how long a shard may be without its store before the node lets others try, in milliseconds. */
 const patienceMs = 5000;
 const probeMs = 1000;
-/** How often a node compares its clock with that of the store's server, in milliseconds. */
-const compareMs = 60_000;
 
 /** What the shards of a node have in common. */
 type CommonOwnedOptions = Omit<OwnedShardOptions, "onEnded" | "onDamage" | "onReplaced" | "onLost">;
@@ -76,11 +75,12 @@ class Node implements Shards {
   #membership: Membership | undefined = undefined;
   #state: "new" | "running" | "suspended" | "stopped" = "new";
   #cancelWatch: () => void = () => {};
-  /** So much is this host's clock ahead of the store's server, in milliseconds, and when that was looked up (monotonic). */
-  #ahead = { ms: 0, at: Number.NEGATIVE_INFINITY };
+  readonly #hostClock: HostClock;
 
   constructor(given: NodeOptions) {
-    const options = guarded(given);
+    this.clock = given.clock ?? systemClock;
+    this.#hostClock = new HostClock(this.clock, () => given.store(0));
+    const options = { ...guarded(given), log: this.#hostClock.dated(given.log) };
     const { log, shards, workers, channels = [], observe, retentionMs } = options;
     this.#options = options;
     this.hubs = collectHubs(options.hubs, options.schedules);
@@ -88,14 +88,13 @@ class Node implements Shards {
     checkWorkers(this.hubs, workers);
     checkShards(shards);
     for (const { hub } of channels) servedBy(this.hubs, hub);
-    this.clock = options.clock ?? systemClock;
     this.tracing = options.tracing;
     this.#logger = options.logger;
     this.#inbox = options.inbox ?? defaultInbox;
     this.#name = options.name ?? `${hostname()}:${process.pid}`;
     this.#remotes = new RemoteShards(
       { log, store: options.store, inbox: this.#inbox, retentionMs, sent: this.#sent },
-      this.clock,
+      this.#hostClock,
     );
     this.#routing = new Routing({
       log,
@@ -103,7 +102,7 @@ class Node implements Shards {
       inbox: this.#inbox,
       shards,
       clock: this.clock,
-      wallMs: () => this.clock.wallMs() - this.#ahead.ms,
+      wallMs: () => this.#hostClock.wallMs(),
       logger: this.#logger,
       observe,
       offer: (key, entry) => this.#offer(key, entry),
@@ -139,6 +138,7 @@ class Node implements Shards {
       channels: new Map(channels.map((channel) => [channel.name, channel])),
       inbox: this.#inbox,
       clock: this.clock,
+      hostClock: this.#hostClock,
       isOpen: () => this.#state !== "stopped",
       ...(this.#routing.hasRelays ? { passRelays: (isWanted) => this.#routing.passRelays(isWanted) } : {}),
     };
@@ -147,13 +147,7 @@ class Node implements Shards {
   async start(): Promise<void> {
     const { log, shards, workers } = this.#options;
     await checkInbox(log, this.#inbox, shards);
-    const compared = this.#compareClocks();
-    // A store that is slow, or away, does not hold up the start. Its shards tell what is wrong with it.
-    compared.catch(() => {});
-    const isCompared = new AbortController();
-    await Promise.race([compared, pause(this.clock, patienceMs, isCompared.signal)]).finally(() =>
-      isCompared.abort(),
-    );
+    await this.#hostClock.begin();
     await this.#routing.begin();
     for (const worker of workers) {
       if (worker.outcomes === "inbox" || isRouted(worker.outcomes)) continue;
@@ -374,9 +368,7 @@ class Node implements Shards {
       const before = this.clock.monotonicMs() - patienceMs;
       const isLost = this.#assignments.some(({ lostSince }) => lostSince !== undefined && lostSince < before);
       if (this.#state === "running" && isLost) void this.#suspend();
-      if (this.#state === "running" && this.#ahead.at < this.clock.monotonicMs() - compareMs)
-        // What is wrong with the store its shards tell.
-        this.#compareClocks().catch(() => {});
+      if (this.#state === "running") this.#hostClock.compareAgain();
       if (this.#state !== "stopped") this.#watch();
     });
   }
@@ -394,27 +386,6 @@ class Node implements Shards {
     this.#state = "running";
     this.#logger.info({ node: this.#name }, "the store is back: the node joins its group again");
     await this.#join();
-  }
-
-  /**
-   * A clock that is ahead must not make records of channels too old to be processed: the earlier one of two clocks counts, as for
-   * the time of a shard.
-   * @throws WheelworkError WW_CONFIG when nobody can work with the store.
-   */
-  async #compareClocks(): Promise<void> {
-    this.#ahead = { ...this.#ahead, at: this.clock.monotonicMs() };
-    const store = this.#options.store(0);
-    try {
-      const serverMs = await store.probe?.();
-      // A store without a clock is not asked again.
-      if (serverMs === undefined) this.#ahead = { ms: 0, at: Number.POSITIVE_INFINITY };
-      else this.#ahead = { ...this.#ahead, ms: Math.max(0, this.clock.wallMs() - serverMs) };
-    } catch (error) {
-      // A store that is away is asked again.
-      if (error instanceof WheelworkError && error.code === "WW_CONFIG") throw error;
-    } finally {
-      await store.close();
-    }
   }
 
   async #reachesStore(): Promise<boolean> {

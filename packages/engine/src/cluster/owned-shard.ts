@@ -24,6 +24,8 @@ export interface OwnedShardOptions {
   readonly channels: ReadonlyMap<string, Channel>;
   readonly inbox: string;
   readonly clock: Clock;
+  /** For what is asked of records that others have written. */
+  readonly hostClock: Clock;
   /** How posts reach the runs of all shards. */
   readonly posts: PostOffice;
   /** Those of all shards of the node. */
@@ -101,7 +103,7 @@ export class OwnedShard {
 
   /** Claims the shard, and begins to work on it. If that fails, nothing stays behind. */
   static async claim(number: number, options: OwnedShardOptions): Promise<OwnedShard> {
-    const { node, hubs, workers, channels, inbox, clock, posts, suspects, passRelays } = options;
+    const { node, hubs, workers, channels, inbox, clock, hostClock, posts, suspects, passRelays } = options;
     const { onDamage, onEnded, onLost, onReplaced } = options;
     const { log, observe, retentionMs = defaultRetentionMs } = node;
     const store = node.store(number);
@@ -118,7 +120,7 @@ export class OwnedShard {
         channels,
         observe,
         logger: node.logger ?? defaultLogger(),
-        clock,
+        clock: hostClock,
         ...(passRelays === undefined ? {} : { passRelays }),
         owner: () => host?.shard,
         retentionMs,

@@ -24,7 +24,7 @@ export interface RoutingOptions extends Omit<RouterOptions, "lost"> {
   readonly retentionMs: number | undefined;
   /** Records were deleted before they were read. */
   readonly onLost: (error: Error) => void;
-  /** Wall clock, in milliseconds since 1970, without what this host's is known to be ahead. */
+  /** Wall clock, in milliseconds since 1970, as `HostClock` knows it. */
   readonly wallMs: () => number;
 }
 

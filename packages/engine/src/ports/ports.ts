@@ -38,6 +38,8 @@ export interface Message {
   readonly key: string;
   readonly value: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** When it was written, in milliseconds since 1970. Absent: now, by the clock of this host. Not every bus keeps it. */
+  readonly timestampMs?: number;
 }
 
 /** Messages out and back, for relay workers. At least once where the bus is durable; in-process it is not. */
