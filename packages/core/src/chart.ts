@@ -155,6 +155,8 @@ function checkLogic(
   problem: (path: string, message: string) => void,
 ): void {
   if (logic === undefined) return;
+  for (const { path, message } of logic.stated?.problems ?? []) problem(`behaviours.${name}${path}`, message);
+  if (logic.stated !== undefined && logic.stated.problems.length > 0) return;
   const row = chart[name];
   if ((typeof row === "string") !== (logic.kind === "end")) {
     problem(
@@ -176,6 +178,16 @@ function checkLogic(
     }
   }
   const events = rowOf(chart, name).map(([event]) => event);
+  for (const { path, event, leaves } of logic.stated?.events ?? []) {
+    const isThere = leaves ? moves.has(event) : events.includes(event);
+    if (!isThere)
+      problem(
+        `behaviours.${name}${path}`,
+        leaves && events.includes(event)
+          ? `raises ${event}, which stays: it must leave ${name}`
+          : `raises ${event}, but ${name} has no such event`,
+      );
+  }
   for (const { event, ms } of logic.timers ?? []) {
     if (!events.includes(event))
       problem(`behaviours.${name}.after`, `raises ${event}, but ${name} has no such event`);

@@ -29,6 +29,7 @@ import {
 } from "./logic.ts";
 import { signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
+import { unknownOfHandlers } from "./option-names.ts";
 import { setField } from "./plain.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import type { Callable, Outcome } from "./spoke.ts";
@@ -303,7 +304,12 @@ export function hubByHandlers<
     ),
   };
   const states = answersFirst ? answeringChart : chart;
-  return defineHub(name, erased as unknown as ErasedSpec, states, logics) as Hub<In<Req>, Out<Rep>, E>;
+  const unknown = unknownOfHandlers(declared);
+  return defineHub(name, erased as unknown as ErasedSpec, states, logics, unknown) as Hub<
+    In<Req>,
+    Out<Rep>,
+    E
+  >;
 }
 
 /** The author's migration sees only the author's data. */

@@ -3,7 +3,7 @@ import { checkChart, end, stay, takenSignals, type ChartFacts } from "./chart.ts
 
 export { end, stay };
 import { durationText } from "./duration.ts";
-import { WheelworkError } from "./errors.ts";
+import { WheelworkError, type Problem } from "./errors.ts";
 import { exclusiveOf, queueMsOf, type Exclusive, type ExclusiveDefinition } from "./exclusive.ts";
 import type { Before, Change, DataUnknown, Declared, NoOthers, Once, OnceElse, Seen } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
@@ -20,6 +20,7 @@ import {
 } from "./logic.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import type { In, Out, Schema } from "./schema.ts";
+import { unknownOfHub } from "./option-names.ts";
 import { secretPaths, type SecretPath } from "./secrets.ts";
 import {
   isDuration,
@@ -32,6 +33,7 @@ import {
   type Outcome,
 } from "./spoke.ts";
 import { stateBuilder } from "./state-builder.ts";
+import { withoutLogic } from "./stated.ts";
 import type { TimerClock } from "./timers.ts";
 
 /** The row of one state: for each event, the state that it leads to, or `stay`. */
@@ -639,14 +641,15 @@ export function hub<
   for (const [state, behaviour] of Object.entries(behaviours as Record<string, unknown>)) {
     logics.set(state, logicOf(chart[state], behaviour));
   }
-  return defineHub(name, erased, chart, logics) as MadeHub<Req, Rep, E, Sig>;
+  return defineHub(name, erased, chart, logics, unknownOfHub(erased)) as MadeHub<Req, Rep, E, Sig>;
 }
 
 /** A specification without its types. */
 export type ErasedSpec = HubSpec<Schema, Schema, Chart, object, string, SignalSchemas, never, unknown>;
 
 /**
- * Checks a chart with its logics, and makes the hub. Hubs by chart and hubs by handlers both come through here.
+ * Checks a chart with its logics, and makes the hub. Hubs by chart and hubs by handlers both come through here. `unknown`: what the
+ * declaration has that is no option.
  * @throws WheelworkError WW_BAD_HUB with every problem.
  */
 export function defineHub(
@@ -654,9 +657,10 @@ export function defineHub(
   spec: ErasedSpec,
   chart: Chart,
   logics: ReadonlyMap<string, StateLogic>,
+  unknown: readonly Problem[] = [],
 ): Hub {
   const { deadlineMs, cancel } = spec;
-  const problems: { path: string; message: string }[] = [];
+  const problems = [...unknown];
   if (!namePattern.test(name)) {
     problems.push({ path: "name", message: mustBeName });
   }
@@ -769,11 +773,20 @@ const waitText = (exclusive: ExclusiveDefinition | undefined): string =>
       ? ", and as long for its turn,"
       : ` + ${durationText(exclusive.queueMs)}`;
 
+const noBehaviour = withoutLogic("pass", {
+  problems: [
+    { path: "", message: "must be the name of an event, or a function that returns what s has made" },
+  ],
+  events: [],
+});
+
 /** A string passes. The behaviour of an end state is its reply, and all others are made by `s`. */
 function logicOf(row: string | Row | undefined, behaviour: unknown): StateLogic {
   if (behaviour === answered) return answeredEnd;
   if (typeof behaviour === "string") return pickLogic(() => behaviour, behaviour);
+  if (typeof behaviour !== "function") return noBehaviour;
   if (typeof row !== "object")
     return endLogic(behaviour as (data: unknown, s: EndBuilder<string>) => unknown);
-  return (behaviour as (s: unknown) => Behaviour<unknown, unknown>)(stateBuilder).logic;
+  const made: unknown = (behaviour as (s: unknown) => unknown)(stateBuilder);
+  return (made as Partial<Behaviour<unknown, unknown>> | undefined)?.logic ?? noBehaviour;
 }

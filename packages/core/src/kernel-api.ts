@@ -22,6 +22,7 @@ export { check, demand, type Checked } from "./schema.ts";
 export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
 export { answerText, firstLine, jsonText } from "./words.ts";
 export { isDuration, mustBeDuration } from "./spoke.ts";
+export { unknownOptions } from "./option-names.ts";
 export { textProblem } from "./text.ts";
 export { callersCancel } from "./decision.ts";
 export { knownCommand, refusedSignal } from "./commands.ts";

@@ -5,6 +5,7 @@ import { check, type Schema } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import { nameOf, signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
+import type { Stated } from "./stated.ts";
 import { acceptsAgain } from "./stored.ts";
 import type { TimerClock, TimerLogic } from "./timers.ts";
 
@@ -116,6 +117,8 @@ export interface StateLogic {
   readonly drain?: boolean;
   /** The signals that it takes. */
   readonly signals?: readonly string[];
+  /** What its options say before any run. Only of a state of a chart. */
+  readonly stated?: Stated;
   /** The run enters the state. `most`: how many calls of a round it opens at most. */
   enter(data: unknown, most?: number): Turn;
   /** How many inputs its round has. */

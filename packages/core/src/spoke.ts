@@ -10,6 +10,7 @@ import {
 } from "./retry.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import { limitOf, problemsOfLimit, type SpokeLimit, type WholeLimit } from "./limit.ts";
+import { unknownOfSpoke } from "./option-names.ts";
 
 /** What an attempt, or a call, came to. */
 export type Outcome<O = unknown, E extends string = string> =
@@ -117,7 +118,11 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
     limit: limitOf(spec.concurrency, spec.limit),
     abandonAfterMs: spec.abandonAfterMs ?? 10 * spec.timeoutMs,
   };
-  const problems = [...problemsOf(made), ...problemsOfLimit(spec.concurrency, spec.limit)];
+  const problems = [
+    ...unknownOfSpoke(spec),
+    ...problemsOf(made),
+    ...problemsOfLimit(spec.concurrency, spec.limit),
+  ];
   if (problems.length > 0) {
     throw new WheelworkError("WW_BAD_SPOKE", `the spoke ${JSON.stringify(name)} cannot be used`, {
       problems,

@@ -580,6 +580,7 @@ test("a declaration that is wrong is refused with all its problems", () => {
     catchUp: "some",
     jitterMs: -1,
     version: 0,
+    overlap: "skip",
   } as unknown as Times;
   const paths = [
     "name",
@@ -592,6 +593,7 @@ test("a declaration that is wrong is refused with all its problems", () => {
     "catchUp",
     "jitterMs",
     "version",
+    "overlap",
   ];
   expect(() => schedule("1st", { ...wrong, hub: {} as never, request: 7 as never })).toThrow(
     expect.objectContaining({

@@ -1,5 +1,5 @@
 import { WheelworkError, type AnyHub, type Hub } from "@wheelwork/core";
-import { isDuration, mustBeDuration } from "@wheelwork/core/kernel";
+import { isDuration, mustBeDuration, unknownOptions } from "@wheelwork/core/kernel";
 import { cronProblems, type TickSpec } from "./ticks.ts";
 
 /** One tick of a schedule, as its `request` gets it. */
@@ -67,6 +67,17 @@ const namePattern = /^[A-Za-z][\w.-]{0,99}$/;
 const minEveryMs = 1000;
 const catchUps: ReadonlySet<unknown> = new Set<CatchUp>(["none", "last", "all"]);
 
+const scheduleOptions: Readonly<Record<keyof ScheduleSpec<unknown>, true>> = {
+  cron: true,
+  everyMs: true,
+  timeZone: true,
+  hub: true,
+  request: true,
+  catchUp: true,
+  jitterMs: true,
+  version: true,
+};
+
 /**
  * Declares a schedule: requests of a hub at certain times. Give it to the engine (`schedules`). Exactly one request is made for each
  * tick, with the schedule's name and the instant as its key.
@@ -75,7 +86,7 @@ const catchUps: ReadonlySet<unknown> = new Set<CatchUp>(["none", "last", "all"])
  */
 export function schedule<I>(name: string, spec: ScheduleSpec<I>): Schedule {
   const { cron, everyMs, timeZone, hub, request, catchUp = "last", jitterMs = 0, version = 1 } = spec;
-  const problems: { readonly path: string; readonly message: string }[] = [];
+  const problems = unknownOptions(spec, scheduleOptions, "a schedule");
   const demand = (holds: boolean, path: string, message: string): void => {
     if (!holds) problems.push({ path, message });
   };
