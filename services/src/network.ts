@@ -206,6 +206,21 @@ export class Network {
     this.#save({ ...made, controllers });
   }
 
+  /** Sends a signal to the process that all switches are in: SIGSTOP freezes them. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#switches.signal(signal);
+  }
+
+  /** The first table of a switch holds so many rules, and refuses more. undefined: as many as come. */
+  async limit(number: number, rules: number | undefined): Promise<void> {
+    this.#demandSwitch(number);
+    if (rules === undefined) await this.#switches.vsctl("clear", "Bridge", `s${number}`, "flow_tables");
+    else {
+      const table = ["--id=@t", "create", "Flow_Table", `flow_limit=${rules}`, "overflow_policy=refuse"];
+      await this.#switches.vsctl("--", ...table, "--", "set", "Bridge", `s${number}`, "flow_tables:0=@t");
+    }
+  }
+
   /** All switches are started anew, as after a power cut. */
   crash(): Promise<void> {
     return this.#switches.crash();

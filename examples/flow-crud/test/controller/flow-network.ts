@@ -81,7 +81,7 @@ export class FlowNetwork {
     await this.connect();
   }
 
-  /** What can happen to a network. Each fault is mended when its promise resolves, but for rules that were deleted by hand. */
+  /** What can happen to a network. Each fault is mended when its promise resolves, but for rules that were changed by hand. */
   faults(random: () => number): Readonly<Record<string, Fault>> {
     const int = (below: number): number => Math.floor(random() * below);
     const aLink = (): readonly [number, number] =>
@@ -119,6 +119,27 @@ export class FlowNetwork {
       },
       "delete rules by hand": async () => {
         await this.#alone(() => this.network.ofctl(aSwitch(), "del-flows", "in_port=1"));
+      },
+      "freeze all switches": () =>
+        this.#alone(async () => {
+          this.network.signal("SIGSTOP");
+          await pause();
+          this.network.signal("SIGCONT");
+        }),
+      "fill a table": async () => {
+        const number = aSwitch();
+        await this.#alone(() => this.network.limit(number, int(8)));
+        await pause();
+        await this.#alone(() => this.network.limit(number, undefined));
+      },
+      "add rules by hand": async () => {
+        // Of a path that is none.
+        const cookie = `0x4000000000${(0xf0000 + int(0xffff)).toString(16)}`;
+        const rule = `cookie=${cookie},priority=24576,in_port=1,dl_vlan=${4000 + int(90)},actions=drop`;
+        await this.#alone(() => this.network.ofctl(aSwitch(), "add-flow", rule));
+      },
+      "change rules by hand": async () => {
+        await this.#alone(() => this.network.ofctl(aSwitch(), "mod-flows", "in_port=1,actions=drop"));
       },
     };
   }
