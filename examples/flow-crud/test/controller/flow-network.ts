@@ -134,7 +134,7 @@ export class FlowNetwork {
       },
       "add rules by hand": async () => {
         // Of a path that is none.
-        const cookie = `0x4000000000${(0xf0000 + int(0xffff)).toString(16)}`;
+        const cookie = `0x40000000000${(0xf0000 + int(0xffff)).toString(16)}`;
         const rule = `cookie=${cookie},priority=24576,in_port=1,dl_vlan=${4000 + int(90)},actions=drop`;
         await this.#alone(() => this.network.ofctl(aSwitch(), "add-flow", rule));
       },
