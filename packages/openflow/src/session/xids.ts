@@ -22,6 +22,8 @@ export class Xids<T extends Numbered> {
   readonly #range: XidRange;
   readonly #blocks = new Map<number, T[]>();
   #next: number;
+  /** Until they begin again, none that is given can be somebody's. */
+  #hasBegunAgain = false;
 
   /** `range` has more than can be under way. */
   constructor(range: XidRange) {
@@ -36,8 +38,11 @@ export class Xids<T extends Numbered> {
   take(count: number): number {
     let first = this.#next;
     for (;;) {
-      if (first + count - 1 > this.#range.last) first = this.#range.first;
-      const taken = this.#overlap(first, first + count - 1);
+      if (first + count - 1 > this.#range.last) {
+        first = this.#range.first;
+        this.#hasBegunAgain = true;
+      }
+      const taken = this.#hasBegunAgain ? this.#overlap(first, first + count - 1) : undefined;
       if (taken === undefined) break;
       first = taken + 1;
     }
@@ -56,21 +61,27 @@ export class Xids<T extends Numbered> {
 
   /** They are its own now, with those of what came before it. */
   add(owner: T): void {
-    for (const block of blocksOf(owner)) {
-      const owners = this.#blocks.get(block);
-      if (owners === undefined) this.#blocks.set(block, [owner]);
-      else if (owners.at(-1) !== owner) owners.push(owner);
+    for (let one: Numbered | undefined = owner; one !== undefined; one = one.before) {
+      const last = blockOf(one.last);
+      for (let block = blockOf(one.first); block <= last; block++) {
+        const owners = this.#blocks.get(block);
+        if (owners === undefined) this.#blocks.set(block, [owner]);
+        else if (owners.at(-1) !== owner) owners.push(owner);
+      }
     }
   }
 
   /** They are free, but for those that what follows it has taken over. */
   delete(owner: T): void {
-    for (const block of blocksOf(owner)) {
-      const owners = this.#blocks.get(block);
-      const at = owners?.indexOf(owner) ?? -1;
-      if (at < 0) continue;
-      if (owners?.length === 1) this.#blocks.delete(block);
-      else owners?.splice(at, 1);
+    for (let one: Numbered | undefined = owner; one !== undefined; one = one.before) {
+      const last = blockOf(one.last);
+      for (let block = blockOf(one.first); block <= last; block++) {
+        const owners = this.#blocks.get(block);
+        const at = owners?.indexOf(owner) ?? -1;
+        if (at < 0) continue;
+        if (owners?.length === 1) this.#blocks.delete(block);
+        else owners?.splice(at, 1);
+      }
     }
   }
 
@@ -86,9 +97,4 @@ export class Xids<T extends Numbered> {
   clear(): void {
     this.#blocks.clear();
   }
-}
-
-function* blocksOf(owner: Numbered): Iterable<number> {
-  for (let one: Numbered | undefined = owner; one !== undefined; one = one.before)
-    for (let block = blockOf(one.first); block <= blockOf(one.last); block++) yield block;
 }
