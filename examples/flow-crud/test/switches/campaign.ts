@@ -30,8 +30,11 @@ export interface CampaignReport {
 const switches = 4;
 /** Longest pause between two faults, in milliseconds. */
 const pauseMs = 600;
-/** How long a switch is away, or frozen, at most, in milliseconds: longer than the clean-up of a flow tries. */
-const awayMs = 6000;
+/**
+ * How long a switch is away, or frozen, at most, in milliseconds: longer than the clean-up of a flow tries, and in long campaigns longer than
+ * Open vSwitch may wait before it connects again.
+ */
+const awayMsOf = (faults: number): number => (faults > 20 ? 9000 : 6000);
 const settledWithinMs = 120_000;
 /** Flows of clients have fewer rules than this. So a rule with this number or a higher one is of the stale owner, which is asked for it. */
 const mostRules = 12;
@@ -44,6 +47,7 @@ const mostRules = 12;
 export async function campaign(plan: CampaignPlan): Promise<CampaignReport> {
   const { faults: most, seed, data, progress } = plan;
   const random = seeded(seed);
+  const awayMs = awayMsOf(most);
   const int = (below: number): number => Math.floor(random() * below);
   const ring = await Ring.prepare(switches);
   let owners = 0;
