@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { kafka, kafkaSecurity } from "@wheelwork/kafka";
-import { problemOf, protect, type ProtectOptions } from "@wheelwork/northbound";
+import { problemDetails, problemOf, protect, type ProtectOptions } from "@wheelwork/northbound";
 import Fastify from "fastify";
 import { WheelworkError, type Bus } from "wheelwork";
 import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
@@ -14,6 +14,7 @@ import { openNetwork } from "../floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "../floodlight/openflow-switches.ts";
 import { SimulatedNetwork } from "../floodlight/simulated-network.ts";
 import { SpeakerService } from "../floodlight/speaker-wire.ts";
+import { GuardedSpeaker } from "../floodlight/store-age.ts";
 import { untilAnswered } from "../floodlight/until-answered.ts";
 import { defaultSwitches } from "../network.ts";
 import type { FlowTopics } from "../topics.ts";
@@ -23,13 +24,16 @@ import { ensureFlowTopics, type FlowPlace, type Part } from "./parts.ts";
 export interface FloodlightPartOptions extends FloodlightOptions {
   /** It drives real switches. Default: simulated ones. */
   readonly network?: Pick<OpenFlowOptions, "listen">;
-  /** Where links of simulated switches can be cut over HTTP, and by whom. Default: nowhere. */
+  /** Where `/health` is, and where links of simulated switches can be cut over HTTP, and by whom. Default: nowhere. */
   readonly control?: ProtectOptions & { readonly port: number; readonly host: string };
   /** Makes the book of rules anew of the flows in the database, if `rules.db` is lost. */
   readonly rebuildRules?: boolean;
   /** Called once with what keeps it from going on: another Floodlight drives its switches now. What it says counts no more. */
   readonly onFailure?: (error: Error) => void;
 }
+
+/** What makes the book of rules anew. */
+const rebuild = "npm run cluster -- --only floodlight --rebuild-rules";
 
 /**
  * The switches, which take commands over Kafka: simulated ones, or with `network` real ones. The rules of the original proof of concept and
@@ -86,7 +90,7 @@ export async function startFloodlight(
           mark = await untilAnswered(
             () =>
               beginBook(book, store, {
-                command: "npm run cluster -- --only floodlight --rebuild-rules",
+                command: rebuild,
                 rebuild: rebuildRules,
                 onRebuilt: onProblem,
               }),
@@ -115,12 +119,19 @@ export async function startFloodlight(
     noteFiles(dataDir);
     const end = answerQuestions(bus, topics, floodlight, onProblem);
     keep({ close: end });
-    const { speaker } = opened;
+    const speaker = keep(
+      new GuardedSpeaker({
+        speaker: opened.speaker,
+        age: () => store.age(),
+        next: `Start Floodlight again: ${rebuild}`,
+        onProblem,
+      }),
+    );
     const by = mark === undefined ? {} : { by: mark };
     service.resolve(keep(new SpeakerService({ bus, speaker, topics, ...by, onProblem })));
     await bus.ready();
-    if (control === undefined || simulated === undefined) return { floodlight, close };
-    const server = keep(await serveNetwork(simulated, control));
+    if (control === undefined) return { floodlight, close };
+    const server = keep(await serveNetwork(simulated, () => speaker.problem, control));
     return { floodlight, url: server.url, close };
   } catch (error) {
     await close();
@@ -159,9 +170,10 @@ function answerQuestions(
   });
 }
 
-/** Serves the links of a simulated network, for `npm run network -- cut 2-3`. */
+/** Serves whether the switches are driven, and the links of a simulated network, for `npm run network -- cut 2-3`. */
 async function serveNetwork(
-  network: SimulatedNetwork,
+  network: SimulatedNetwork | undefined,
+  problem: () => string | undefined,
   { port, host, ...access }: NonNullable<FloodlightPartOptions["control"]>,
 ): Promise<Part & { readonly url: string }> {
   const app = Fastify({ bodyLimit: 10_000, forceCloseConnections: true });
@@ -175,7 +187,13 @@ async function serveNetwork(
       .send(JSON.stringify(details));
   });
   try {
-    await networkRoutes(network)(app);
+    app.get("/health", { config: { permission: "read" } }, (_request, reply) => {
+      const reason = problem();
+      if (reason === undefined) return { ready: true };
+      const details = problemDetails(503, "WW_STORE_UNAVAILABLE", reason);
+      return reply.code(503).type("application/problem+json").send(JSON.stringify(details));
+    });
+    if (network !== undefined) await networkRoutes(network)(app);
     return { url: await app.listen({ port, host }), close: () => app.close() };
   } catch (error) {
     await app.close();

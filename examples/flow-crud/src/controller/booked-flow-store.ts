@@ -19,6 +19,7 @@ import {
   type Plan,
   type Recalled,
   type Refusal,
+  type StoreAge,
   type StoredFlow,
   type StoredLink,
   type StoredSwitch,
@@ -106,6 +107,10 @@ export abstract class BookedFlowStore implements FlowStore {
     return this.write((books) => changeLink(books, link, change));
   }
 
+  age(): Promise<StoreAge> {
+    return this.read(({ counters: { version, nextPath } }) => ({ lastPlan: version, nextPath }));
+  }
+
   /** What is stored of the past of the store, and of what flows need. */
   marks(): Promise<FlowMarks> {
     return this.read(marksOf);
@@ -115,7 +120,7 @@ export abstract class BookedFlowStore implements FlowStore {
    * For what starts anew beside this store: no plan that is not committed comes true any more, so that its run goes back, and versions and
    * paths have numbers from `least` on.
    */
-  rebase(least: Pick<FlowMarks, "lastPlan" | "nextPath">): Promise<FlowMarks> {
+  rebase(least: StoreAge): Promise<FlowMarks> {
     return this.write((books, now) => rebase(books, now, least));
   }
 

@@ -14,6 +14,7 @@ import {
   type Plan,
   type Recalled,
   type Refusal,
+  type StoreAge,
 } from "./store.ts";
 
 /** An operation on a flow. */
@@ -179,11 +180,7 @@ export const marksOf = (books: Books): FlowMarks => ({
 });
 
 /** See `BookedFlowStore.rebase`. */
-export function rebase(
-  books: Books,
-  now: number,
-  { lastPlan, nextPath }: Pick<FlowMarks, "lastPlan" | "nextPath">,
-): FlowMarks {
+export function rebase(books: Books, now: number, { lastPlan, nextPath }: StoreAge): FlowMarks {
   const open = Array.from(books.records()).filter(({ planned }) => planned?.isCommitted === false);
   for (const { flowId, fence, step } of open) {
     const guard = { fence, step: step - (step % stepsPerRound) + steps.recall };

@@ -221,12 +221,16 @@ export interface FlowMark {
   readonly planned: (Pick<Plan, "version" | "before" | "after"> & { readonly isCommitted: boolean }) | null;
 }
 
-/** What a store of flows says of its past, for those who keep something that must go with it. */
-export interface FlowMarks {
+/** How far a store of flows has come. Its numbers only rise, unless it is restored from an older backup. */
+export interface StoreAge {
   /** The version of the last plan; 0: it has never planned. */
   readonly lastPlan: number;
   /** The id of the next path. */
   readonly nextPath: number;
+}
+
+/** What a store of flows says of its past, for those who keep something that must go with it. */
+export interface FlowMarks extends StoreAge {
   readonly flows: readonly FlowMark[];
 }
 

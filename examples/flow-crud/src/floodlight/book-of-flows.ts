@@ -1,6 +1,6 @@
 import { addressOf, isSameRule, type Layout, type Rule } from "../controller/model.ts";
 import { pathOfCookie, rulesOf } from "../controller/rules.ts";
-import type { FlowMark, FlowMarks } from "../controller/store.ts";
+import type { FlowMark, FlowMarks, StoreAge } from "../controller/store.ts";
 import { dueAt, type Fresh, type Place } from "./address-book.ts";
 
 // What the book of rules must say, by what the store of flows says. It decides only.
@@ -57,10 +57,7 @@ export const textOfDifferences = (differences: readonly string[]): string => {
 };
 
 /** The numbers that a store of flows must not give again, by a book that is to be replaced. */
-export function leastOf(
-  lastCommand: number,
-  places: readonly Place[],
-): Pick<FlowMarks, "lastPlan" | "nextPath"> {
+export function leastOf(lastCommand: number, places: readonly Place[]): StoreAge {
   let last = 0;
   for (const { rule, previous } of places)
     for (const { cookie } of previous === null ? [rule] : [rule, previous])
