@@ -14,12 +14,22 @@ import { createController, type Controller, type ControllerOptions } from "./con
 import { SqliteFlowStore } from "./controller/flow-store-sqlite.ts";
 import { switchIdOf } from "./controller/model.ts";
 import type { FlowStore } from "./controller/store.ts";
-import { beginBook, bookName, checkFiles, checkJournal, noteFiles } from "./data-folder.ts";
+import {
+  beginBook,
+  bookName,
+  checkFiles,
+  checkJournal,
+  checkOriginalBook,
+  heldRules,
+  noteFiles,
+  originalBooks,
+} from "./data-folder.ts";
 import { Floodlight, type FloodlightOptions } from "./floodlight/floodlight.ts";
 import { openNetwork } from "./floodlight/open-network.ts";
 import { OpenFlowSwitches, type OpenFlowOptions } from "./floodlight/openflow-switches.ts";
 import { SimulatedNetwork } from "./floodlight/simulated-network.ts";
 import type { SwitchSpeaker } from "./floodlight/switch-speaker.ts";
+import type { Switches } from "./floodlight/switches.ts";
 import type { Topology } from "./floodlight/topology.ts";
 import { Flows } from "./flows.ts";
 import { flowCreateHub, type FlowCreateOptions } from "./hub.ts";
@@ -46,7 +56,7 @@ export interface FlowCrudOptions {
   readonly topology?: Topology;
   /** Drives real switches instead of simulated ones. */
   readonly network?: Omit<OpenFlowOptions, "path" | "durability" | "clock" | "onProblem">;
-  /** Makes the book of rules anew of the flows that are stored, if `rules.db` is lost. */
+  /** Makes the book of rules anew of the flows that are stored, if `rules.db` is lost, and those of `POST /flow` that are lost. */
   readonly rebuildRules?: boolean;
   /** How many meters there are. */
   readonly meters?: PoolOptions["meters"];
@@ -75,6 +85,12 @@ export interface FlowCrud {
   /** Stops the engine when what is open is committed, and closes the files. Runs go on at the next start. */
   close(): Promise<void>;
 }
+
+/** So many requests of `POST /flow` are compared with their book at the start. An older book lacks the newest ones. */
+const mostCompared = 1_000;
+
+/** What makes books of rules anew. */
+const rebuild = "npm start -- --rebuild-rules";
 
 /** Opens the files of the application, wires its parts, and starts the engine. */
 export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> {
@@ -126,7 +142,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
         switches: simulated === undefined ? { listen: options.network?.listen ?? {} } : { simulated },
         begin: (book) =>
           beginBook(book, flowStore, {
-            command: "npm start -- --rebuild-rules",
+            command: rebuild,
             rebuild: options.rebuildRules === true,
             onRebuilt: onProblem,
           }),
@@ -139,25 +155,33 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
         ...(clock === undefined ? {} : { clock }),
       }),
     );
+    const checkOriginal = (name: string, book: Pick<Switches, "countOf">): void =>
+      checkOriginalBook(name, book, pool.newestUp(mostCompared), rebuild);
+    const rebuilt = (name: string) =>
+      options.rebuildRules === true ? heldRules(name, pool.held(), onProblem) : undefined;
     const network =
       options.network === undefined
         ? undefined
         : await OpenFlowSwitches.over(() => Promise.resolve(opened.share()), {
             ...options.network,
             isShared: true,
-            path: join(dataDir, "switches.db"),
+            path: join(dataDir, originalBooks.real),
+            adopts: rebuilt(originalBooks.real),
+            begin: (book) => checkOriginal(originalBooks.real, book),
             durability,
             onProblem,
           });
     const floodlight = keep(
-      new Floodlight(join(dataDir, "floodlight.db"), bus, {
+      new Floodlight(join(dataDir, originalBooks.simulated), bus, {
         onProblem,
+        adopts: network === undefined ? rebuilt(originalBooks.simulated) : undefined,
         ...options.floodlight,
         ...(network === undefined ? {} : { drives: network }),
         durability,
         ...(clock === undefined ? {} : { clock }),
       }),
     );
+    if (network === undefined) checkOriginal(originalBooks.simulated, floodlight);
     noteFiles(dataDir);
     const spokes = flowSpokes(flow);
     const chart = flowCreateHub(flow, spokes);

@@ -14,6 +14,9 @@ import { WheelworkError } from "wheelwork";
 import type { BookedFlowStore } from "./controller/booked-flow-store.ts";
 import type { BookMark } from "./controller/store.ts";
 import type { AddressBook } from "./floodlight/address-book.ts";
+import type { HeldRules, Switches } from "./floodlight/switches.ts";
+import type { Held } from "./resources.ts";
+import { cookieOf } from "./workers.ts";
 import { bookOf, differencesOf, leastOf, textOfDifferences } from "./floodlight/book-of-flows.ts";
 
 // The files of a data folder belong together. Who has lost one of them does not begin without it: it would take what others have for excess.
@@ -24,6 +27,12 @@ const listName = "files.json";
 /** The book of rules. */
 export const bookName = "rules.db";
 
+/** The books of the rules of `POST /flow`: of simulated switches, and of real ones. */
+export const originalBooks = { simulated: "floodlight.db", real: "switches.db" } as const;
+
+/** What can be made anew of what other files say. */
+const rebuildable: readonly string[] = [bookName, ...Object.values(originalBooks)];
+
 const isNew = (path: string): boolean => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0;
 
 const apart = (what: string, next: string): WheelworkError =>
@@ -32,15 +41,15 @@ const apart = (what: string, next: string): WheelworkError =>
   });
 
 const putBack =
-  "Put back what was there. If it is lost, start with another folder, and create the flows again. If only rules.db is lost, make it anew of the flows that are stored: --rebuild-rules.";
+  "Put back what was there. If it is lost, start with another folder, and create the flows again. If only rules.db, floodlight.db or switches.db is lost, make it anew of the flows that are stored: --rebuild-rules.";
 
 /**
- * Refuses a folder of which a file is gone, before a new one is made in its place. `rebuild`: the book of rules is made anew.
+ * Refuses a folder of which a file is gone, before a new one is made in its place. `rebuild`: books of rules are made anew.
  * @throws WheelworkError WW_STORE_UNAVAILABLE.
  */
 export function checkFiles(dataDir: string, { rebuild = false }: { readonly rebuild?: boolean } = {}): void {
   const missing = knownFiles(dataDir).filter(
-    (name) => isNew(join(dataDir, name)) && !(rebuild && name === bookName),
+    (name) => isNew(join(dataDir, name)) && !(rebuild && rebuildable.includes(name)),
   );
   if (missing.length > 0) {
     const are = missing.length === 1 ? "is" : "are";
@@ -98,6 +107,43 @@ export function lockFolder(dataDir: string): { close(): void } {
       : (["WW_STORE_UNAVAILABLE", "cannot be locked", "Check that it may be written to."] as const);
     throw new WheelworkError(code, `${dataDir} ${what}`, { next, cause });
   }
+}
+
+/** What a request of `POST /flow` has by the pool of resources, as its book names it. */
+const rulesOf = ({ request, flowid, rules }: Held): HeldRules => ({
+  flowid,
+  rules,
+  cookie: cookieOf(request),
+});
+
+/** What a book of `POST /flow` is made anew of: all requests that have resources. `name`: its file. */
+export function heldRules(
+  name: string,
+  held: readonly Held[],
+  onRebuilt: (what: string) => void,
+): readonly HeldRules[] {
+  const rules = held.reduce((sum, one) => sum + one.rules, 0);
+  onRebuilt(`${name} was made anew: ${held.length} requests have ${rules} rules`);
+  return held.map(rulesOf);
+}
+
+/**
+ * Compares a book of `POST /flow` with requests that have come up: each has all of its rules.
+ * @throws WheelworkError WW_STORE_UNAVAILABLE if the book is new, or of an older time.
+ */
+export function checkOriginalBook(
+  name: string,
+  book: Pick<Switches, "countOf">,
+  up: readonly Held[],
+  command: string,
+): void {
+  const lacking = up.map(rulesOf).filter(({ cookie, rules }) => book.countOf(cookie) < rules);
+  const [first] = lacking;
+  if (first === undefined) return;
+  throw apart(
+    `${name} lacks rules of ${lacking.length} flows that are up, such as ${first.flowid}: it is new, or older than resources.db`,
+    `Put back the file of that time. If it is lost, make it anew: ${command}`,
+  );
 }
 
 /** Notes which files there are, for `checkFiles` at the next start. All of them have been made. */

@@ -17,7 +17,7 @@ const usage = `Usage: npm start -- [options]
   --insecure       take requests from other machines, without asking who sends them
   --allowed-hosts LIST  names of the server besides loopback, with commas  (ALLOWED_HOSTS)
   --data DIR       folder of the durable files             (WHEELWORK_DATA, .wheelwork)
-  --rebuild-rules  makes rules.db anew of the flows in flows.db, if it is lost or of another time
+  --rebuild-rules  makes rules.db, and the books of POST /flow, anew of the flows that are stored, if they are lost or of another time
   --handlers       new requests go to the hub by handlers, not to the chart
   --max-downtime D how many days the clock may be ahead of the last commit at a start (30)
   --log LEVEL      debug, info, warn, error or silent      (warn)

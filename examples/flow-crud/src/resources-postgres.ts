@@ -1,6 +1,13 @@
 import { Pool } from "pg";
 import { WheelworkError } from "wheelwork";
-import { defaults, type PoolOptions, type ResourcePool, type Resources, type Wanted } from "./resources.ts";
+import {
+  defaults,
+  type Held,
+  type PoolOptions,
+  type ResourcePool,
+  type Resources,
+  type Wanted,
+} from "./resources.ts";
 
 /** How long a statement, or an attempt to connect, may take, in milliseconds. */
 const timeoutMs = 5_000;
@@ -136,6 +143,17 @@ export class PostgresResourcePool implements ResourcePool {
     return this.#ask({ request, flowid: textOf(flowid) });
   }
 
+  /** What all requests have. */
+  async held(): Promise<readonly Held[]> {
+    try {
+      await this.#prepare();
+      const text = `SELECT request, flowid, rules FROM ${this.#schema}.allocation ORDER BY cookie`;
+      return (await this.#server.query<Held>(text)).rows;
+    } catch (cause) {
+      throw unavailable(cause);
+    }
+  }
+
   close(): Promise<void> {
     return this.#server.end();
   }
@@ -147,6 +165,11 @@ export class PostgresResourcePool implements ResourcePool {
     });
   }
 
+  async #prepare(): Promise<void> {
+    if (!this.#prepared) await this.#server.query(tablesOf(this.#schema));
+    this.#prepared = true;
+  }
+
   async #work(): Promise<void> {
     this.#working = true;
     // What comes in the same turn goes with the first statement.
@@ -155,22 +178,24 @@ export class PostgresResourcePool implements ResourcePool {
       const batch = this.#wishes;
       this.#wishes = [];
       try {
-        if (!this.#prepared) await this.#server.query(tablesOf(this.#schema));
-        this.#prepared = true;
+        await this.#prepare();
         const wishes = JSON.stringify(batch.map(({ wish }) => wish));
         const values = [wishes, this.#meters, this.#rememberMs / 1000];
         const { rows } = await this.#server.query<{ result: unknown }>(workOf(this.#schema), values);
         for (const [index, { resolve }] of batch.entries()) resolve(rows[index]?.result as never);
       } catch (cause) {
         // It may have been done or not. The same request under the same key gets the same resources.
-        const error = new WheelworkError("WW_STORE_UNAVAILABLE", "the pool of resources cannot be reached", {
-          next: "Check that the PostgreSQL server runs and can be reached.",
-          retryable: true,
-          cause,
-        });
+        const error = unavailable(cause);
         for (const { reject } of batch) reject(error);
       }
     }
     this.#working = false;
   }
 }
+
+const unavailable = (cause: unknown): WheelworkError =>
+  new WheelworkError("WW_STORE_UNAVAILABLE", "the pool of resources cannot be reached", {
+    next: "Check that the PostgreSQL server runs and can be reached.",
+    retryable: true,
+    cause,
+  });

@@ -1,6 +1,13 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "./database.ts";
-import { defaults, type PoolOptions, type ResourcePool, type Resources, type Wanted } from "./resources.ts";
+import {
+  defaults,
+  type Held,
+  type PoolOptions,
+  type ResourcePool,
+  type Resources,
+  type Wanted,
+} from "./resources.ts";
 
 /** What the pool has given to a request. */
 export interface Allocation extends Wanted, Resources {
@@ -110,6 +117,22 @@ export class SqliteResourcePool implements ResourcePool {
     await this.#group.run(() => this.#statements.activate.run(request));
   }
 
+  /** What all requests have. */
+  held(): readonly Held[] {
+    return this.#db
+      .prepare("SELECT request, flowid, rules FROM allocation ORDER BY cookie")
+      .all()
+      .map(toHeld);
+  }
+
+  /** What the newest requests have that are known to have ended well. */
+  newestUp(limit: number): readonly Held[] {
+    return this.#db
+      .prepare("SELECT request, flowid, rules FROM allocation WHERE up = 1 ORDER BY cookie DESC LIMIT ?")
+      .all(limit)
+      .map(toHeld);
+  }
+
   /** What the requests for a flow have, the newest first. */
   allocationsOf(flowid: string): Allocation[] {
     return this.#statements.ofFlow.all(flowid).map(toAllocation);
@@ -133,6 +156,12 @@ export class SqliteResourcePool implements ResourcePool {
 }
 
 type Row = Record<string, unknown>;
+
+const toHeld = ({ request, flowid, rules }: Row): Held => ({
+  request: String(request),
+  flowid: String(flowid),
+  rules: Number(rules),
+});
 
 function toAllocation(row: Row): Allocation {
   return {

@@ -28,6 +28,9 @@ export interface ResourcePool {
   release(request: string, flowid: string): Promise<boolean>;
 }
 
+/** What a request has, as far as its rules follow from it. */
+export type Held = Pick<Wanted, "request" | "flowid" | "rules">;
+
 /** What every pool can be set to. */
 export interface PoolOptions {
   /** How many meters there are. Default 1,000,000. */

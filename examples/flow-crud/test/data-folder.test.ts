@@ -1,6 +1,7 @@
 import { copyFileSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitUntil } from "@wheelwork/services";
 import { expect, onTestFinished, test } from "vitest";
 import { openFlowCrud, type FlowCrud } from "../src/application.ts";
 import { switchIdOf } from "../src/controller/model.ts";
@@ -142,4 +143,44 @@ test("a folder of a version without flows, and one whose first start was cut off
   const system = await openFlowCrud({ dataDir, durability: "normal" });
   expect(await create(system)).toMatchObject({ kind: "result" });
   await system.close();
+});
+
+test("the book of POST /flow is refused if it is new or older, and made anew of what requests have", async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
+  onTestFinished(() => rmSync(dataDir, { recursive: true }));
+  const open = (rebuildRules = false) => openFlowCrud({ dataDir, durability: "normal", rebuildRules });
+  const file = (name: string): string => join(dataDir, name);
+  const ask = (system: FlowCrud, flowid: string, error: "IN_FL" | null = null) =>
+    system.engine.call(system.hub as never, { flowid, length: 5, error } as never);
+  const rulesOf = ({ floodlight }: FlowCrud) =>
+    floodlight.rules().map(({ flowid, ruleid, cookie }) => [flowid, ruleid, cookie]);
+  const first = await open();
+  expect(await ask(first, "a")).toMatchObject({ kind: "result" });
+  await first.close();
+  copyFileSync(file("floodlight.db"), file("older"));
+  const second = await open();
+  expect(await ask(second, "b")).toMatchObject({ kind: "result" });
+  // What failed has no rules, and gets none.
+  expect(await ask(second, "failed", "IN_FL")).toMatchObject({ kind: "error" });
+  const should = rulesOf(second);
+  expect(should).toHaveLength(10);
+  await waitUntil(async () => (await second.flows.get("b"))?.state === "UP", 10_000);
+  await second.close();
+  for (const lose of [
+    () => rmSync(file("floodlight.db")),
+    () => copyFileSync(file("older"), file("floodlight.db")),
+    // A version that made no list.
+    () => ["floodlight.db", "files.json"].forEach((name) => rmSync(file(name))),
+  ]) {
+    lose();
+    await expect(open()).rejects.toThrow(expect.objectContaining({ code: "WW_STORE_UNAVAILABLE" }));
+    await expect(open()).rejects.toThrow(/floodlight\.db (?:is missing|lacks rules of \d+ flows)/);
+    const again = await open(true);
+    expect(rulesOf(again)).toEqual(should);
+    expect(await ask(again, "c")).toMatchObject({ kind: "result" });
+    should.splice(0, Infinity, ...rulesOf(again));
+    await waitUntil(async () => (await again.flows.get("c"))?.state === "UP", 10_000);
+    await again.close();
+    await (await open()).close();
+  }
 });

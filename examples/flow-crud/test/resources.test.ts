@@ -8,11 +8,14 @@ import { WheelworkError, type Answer, type Engine } from "wheelwork";
 import { Flows } from "../src/flows.ts";
 import { PostgresResourcePool } from "../src/resources-postgres.ts";
 import { SqliteResourcePool } from "../src/resources-sqlite.ts";
-import type { PoolOptions, ResourcePool, Resources } from "../src/resources.ts";
+import type { Held, PoolOptions, ResourcePool, Resources } from "../src/resources.ts";
 import { checkMeters } from "./crash/checks.ts";
 import { postgresForTests } from "./postgres.ts";
 
-type Opened = ResourcePool & { close(): void | Promise<void> };
+type Opened = ResourcePool & {
+  close(): void | Promise<void>;
+  held(): readonly Held[] | Promise<readonly Held[]>;
+};
 
 const newFolder = (): string => mkdtempSync(join(tmpdir(), "resources-"));
 
@@ -29,6 +32,7 @@ function conforms(newPool: NewPool): void {
       allocate: (request: string, key = `${request}/2`) =>
         pool.allocate(key, { request, flowid: "f", path: ["sw-1"], rules: 3 }),
       release: (request: string) => pool.release(request, "f"),
+      held: () => pool.held(),
       reopen: async () => {
         await pool.close();
         pool = opening();
@@ -71,6 +75,16 @@ function conforms(newPool: NewPool): void {
     expect(await pool.allocate("h")).toMatchObject({ meter: 1 });
     expect(await pool.allocate("i")).toMatchObject({ meter: 3 });
     expect(await pool.allocate("j")).toBe("exhausted");
+  });
+
+  test("what requests hold is known, so that their rules can be", async () => {
+    const pool = await open();
+    expect(await pool.held()).toEqual([]);
+    for (const request of ["a", "b", "c"]) await pool.allocate(request);
+    await pool.release("b");
+    await pool.reopen();
+    const of = (request: string): Held => ({ request, flowid: "f", rules: 3 });
+    expect(await pool.held()).toEqual([of("a"), of("c")]);
   });
 
   test("a release can come twice, takes all that a request has, and refuses it what comes later", async () => {

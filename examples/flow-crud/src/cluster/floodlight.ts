@@ -6,7 +6,15 @@ import Fastify from "fastify";
 import { WheelworkError, type Bus } from "wheelwork";
 import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
 import { isSuperseded, type BookMark } from "../controller/store.ts";
-import { beginBook, bookName, checkFiles, lockFolder, noteFiles } from "../data-folder.ts";
+import {
+  beginBook,
+  bookName,
+  checkFiles,
+  heldRules,
+  lockFolder,
+  noteFiles,
+  originalBooks,
+} from "../data-folder.ts";
 import { Floodlight, type FloodlightOptions } from "../floodlight/floodlight.ts";
 import type { BelievedNetwork } from "../floodlight/agreement.ts";
 import { networkRoutes } from "../floodlight/network-routes.ts";
@@ -17,6 +25,8 @@ import { SpeakerService } from "../floodlight/speaker-wire.ts";
 import { GuardedSpeaker } from "../floodlight/store-age.ts";
 import { untilAnswered } from "../floodlight/until-answered.ts";
 import { defaultSwitches } from "../network.ts";
+import { PostgresResourcePool } from "../resources-postgres.ts";
+import type { Held } from "../resources.ts";
 import type { FlowTopics } from "../topics.ts";
 import { ensureFlowTopics, type FlowPlace, type Part } from "./parts.ts";
 
@@ -102,20 +112,24 @@ export async function startFloodlight(
         onProblem,
       }),
     );
+    const rebuilt = async (name: string) =>
+      rebuildRules ? heldRules(name, await heldIn(databaseUrl, onProblem), onProblem) : undefined;
     const drives =
       network === undefined
         ? {}
         : {
             drives: await OpenFlowSwitches.over(() => Promise.resolve(opened.share()), {
               ...network,
-              path: join(dataDir, "switches.db"),
+              path: join(dataDir, originalBooks.real),
+              adopts: await rebuilt(originalBooks.real),
               switches: defaultSwitches,
               isShared: true,
               onProblem,
             }),
           };
-    const path = join(dataDir, "floodlight.db");
-    const floodlight = keep(new Floodlight(path, bus, { onProblem, topics, ...drives, ...options }));
+    const path = join(dataDir, originalBooks.simulated);
+    const adopts = network === undefined ? await rebuilt(originalBooks.simulated) : undefined;
+    const floodlight = keep(new Floodlight(path, bus, { onProblem, topics, adopts, ...drives, ...options }));
     noteFiles(dataDir);
     const end = answerQuestions(bus, topics, floodlight, onProblem);
     keep({ close: end });
@@ -147,6 +161,16 @@ const overtaken = (): WheelworkError =>
       next: "Run one. This one may have stood still for long, while somebody started another on a folder of its own.",
     },
   );
+
+/** What the requests of `POST /flow` have. */
+async function heldIn(databaseUrl: string, onProblem: (problem: string) => void): Promise<readonly Held[]> {
+  const pool = new PostgresResourcePool(databaseUrl);
+  try {
+    return await untilAnswered(() => pool.held(), onProblem);
+  } finally {
+    await pool.close();
+  }
+}
 
 /** More would not fit into a message, which may have one megabyte. */
 const maxRulesTold = 1000;

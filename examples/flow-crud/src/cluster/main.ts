@@ -37,7 +37,7 @@ Runs flow-crud on Kafka and PostgreSQL: nodes, Northbound and Floodlight, each i
   --flow-schema NAME of the store of flows in the database     (flow_controller)
   --inbox TOPIC, --schema NAME   of the shards, with --only api   (${clusterInbox}, wheelwork)
 ${networkUsage}
-  --rebuild-rules    with --only floodlight: makes rules.db anew of the flows in the database, if it is lost or of another time
+  --rebuild-rules    with --only floodlight: makes rules.db, and the books of POST /flow, anew of what is in the database
   --session-timeout MS  after this silence a node counts as dead  (6000)
   --stop-within MS   how long a part may take to stop          (15000)
   --deadline MS, --worker-timeout MS  of flow-create           (500, 100)

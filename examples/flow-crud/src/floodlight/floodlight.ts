@@ -6,6 +6,7 @@ import { passagesOf, seeded, type Faults, type Passage } from "./faults.ts";
 import { SimulatedSwitches } from "./simulated-switches.ts";
 import {
   defaultFenceMs,
+  type HeldRules,
   type InstalledRule,
   type RulesFilter,
   type RulesPage,
@@ -21,6 +22,8 @@ export interface FloodlightOptions {
   readonly switches?: number;
   /** Rules that one simulated switch holds; more are refused with `table-full`. Default: no limit. */
   readonly tableSize?: number;
+  /** The requests whose rules simulated switches have, whatever their file says. Default: those of the file. */
+  readonly adopts?: readonly HeldRules[] | undefined;
   /** Default: none. */
   readonly faults?: Faults;
   /** Numbers in [0, 1) from which the faults are drawn. Default: from seed 1. */
@@ -78,6 +81,7 @@ export class Floodlight {
         fenceMs: options.fenceMs ?? defaultFenceMs,
         soon: (task) => this.#clock.soon(() => void (this.#closed || task())),
         wallMs: () => this.#clock.wallMs(),
+        adopts: options.adopts,
       });
     this.#unsubscribe = bus.subscribe(this.#topics.commands, (message) => {
       const command = readCommand(message);
@@ -95,6 +99,11 @@ export class Floodlight {
   /** Some of these rules, and how many there are. */
   rulesPage(filter: RulesFilter): RulesPage {
     return this.#switches.page(filter);
+  }
+
+  /** How many rules the switches should have of a request, by its cookie. */
+  countOf(cookie: string): number {
+    return this.#switches.countOf(cookie);
   }
 
   /** Rules that were to be removed, and may still be on a switch that is away. */

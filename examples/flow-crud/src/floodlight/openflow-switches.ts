@@ -17,6 +17,7 @@ import { isDue, maxRules, ours, RuleBook, type BookedRule } from "./rule-book.ts
 import type { DrivenSwitch, SwitchSource } from "./switch-source.ts";
 import {
   defaultFenceMs,
+  type HeldRules,
   type InstalledRule,
   type RulesFilter,
   type RulesPage,
@@ -40,6 +41,12 @@ export interface OpenFlowOptions {
   readonly durability?: DatabaseDurability;
   /** See `FloodlightOptions.fenceMs`. Default 7 days. */
   readonly fenceMs?: number;
+  /**
+   * The requests that have rules, whatever the file says. Rules that the file does not know get new cookies. Default: those of the file.
+   */
+  readonly adopts?: readonly HeldRules[] | undefined;
+  /** Gets the book before a switch connects. If it throws, nothing is opened. */
+  readonly begin?: (book: Pick<RuleBook, "countOf">) => void;
   /** Called for what a person should look at: a switch that nobody expects, or one that refuses what it should have. */
   readonly onProblem?: (problem: string) => void;
   /** For tests: the clock. */
@@ -121,6 +128,8 @@ export class OpenFlowSwitches implements Switches {
       wallMs: () => clock.wallMs(),
     });
     try {
+      if (options.adopts !== undefined) await book.adopt(options.adopts);
+      options.begin?.(book);
       return new OpenFlowSwitches(options, book, await source(book.nextGeneration()));
     } catch (error) {
       book.close();
@@ -170,6 +179,10 @@ export class OpenFlowSwitches implements Switches {
 
   unconfirmed(limit: number): RulesPage {
     return this.#book.unconfirmed(limit);
+  }
+
+  countOf(cookie: string): number {
+    return this.#book.countOf(cookie);
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,15 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
 import { numberOfSwitch } from "../network.ts";
-import { pageOfRules, type InstalledRule, type RulesFilter, type RulesPage } from "./switches.ts";
+import {
+  keyOfRule,
+  keysOf,
+  pageOfRules,
+  type HeldRules,
+  type InstalledRule,
+  type RulesFilter,
+  type RulesPage,
+} from "./switches.ts";
 import type { Command } from "./wire.ts";
 
 /**
@@ -113,6 +121,44 @@ export class RuleBook {
     return BigInt(Number(row?.["generation"]));
   }
 
+  /** Notes that switches should have the rules of these requests, but for those that were removed, and no others. */
+  adopt(held: readonly HeldRules[]): Promise<void> {
+    return this.#write(() => {
+      const now = this.#options.wallMs();
+      const cookies = new Set(held.map(({ cookie }) => cookie));
+      for (const { cookie, ruleid } of this.rules()) {
+        const known = cookies.has(cookie) ? undefined : this.get(keyOfRule({ cookie }, ruleid));
+        if (known !== undefined) this.#set(known, "removed");
+      }
+      for (const one of held) {
+        const { cookie, flowid, rules } = one;
+        this.#own(cookie);
+        for (let ruleid = 0; ruleid < rules; ruleid++)
+          this.#statement(
+            `INSERT OR IGNORE INTO rule (key, flowid, ruleid, switch, owner, state, at)
+             SELECT ?, ?, ?, ?, number, 'installed', ? FROM owner WHERE request = ?`,
+          ).run(keyOfRule(one, ruleid), flowid, ruleid, this.#switchOf(ruleid), now, cookie);
+      }
+      this.#dueCount = undefined;
+    });
+  }
+
+  /** How many rules a request should have. */
+  countOf(cookie: string): number {
+    const row = this.#statement(`SELECT count(*) AS n FROM rule WHERE key >= ? AND key < ? AND ${due}`).get(
+      ...keysOf(cookie),
+    );
+    return Number(row?.["n"]);
+  }
+
+  /** Gives a request a number, if it has none. */
+  #own(request: string): void {
+    // Not INSERT OR IGNORE, which uses up a number each time.
+    this.#statement(
+      "INSERT INTO owner (request) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM owner WHERE request = ?)",
+    ).run(request, request);
+  }
+
   get(key: string): BookedRule | undefined {
     const row = this.#statement("SELECT * FROM rule WHERE key = ?").get(key);
     return row === undefined ? undefined : toBooked(row);
@@ -125,10 +171,7 @@ export class RuleBook {
       const known = this.get(key);
       if (known !== undefined && known.state !== "refused") return known;
       if (known === undefined) {
-        // Not INSERT OR IGNORE, which uses up a number each time.
-        this.#statement(
-          "INSERT INTO owner (request) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM owner WHERE request = ?)",
-        ).run(request, request);
+        this.#own(request);
         this.#statement(
           `INSERT INTO rule (key, flowid, ruleid, switch, owner, state, at)
            SELECT ?, ?, ?, ?, number, 'wanted', ? FROM owner WHERE request = ?`,

@@ -2,7 +2,10 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
 import { switchOf } from "../network.ts";
 import {
+  keyOfRule,
+  keysOf,
   pageOfRules,
+  type HeldRules,
   type InstalledRule,
   type RulesFilter,
   type RulesPage,
@@ -22,6 +25,8 @@ export interface SimulatedOptions {
   readonly fenceMs: number;
   readonly soon: (task: () => void) => void;
   readonly wallMs: () => number;
+  /** The requests that have rules, whatever the file says. Default: those of the file. */
+  readonly adopts?: readonly HeldRules[] | undefined;
 }
 
 // `fence`: rules that were removed, whether or not they had been installed. A fence outlives its rule, or an install
@@ -83,6 +88,30 @@ export class SimulatedSwitches implements Switches {
         `DELETE FROM fence WHERE key IN (SELECT key FROM fence WHERE at < ? ORDER BY at LIMIT ${fencesPerPurge})`,
       ),
     };
+    if (options.adopts !== undefined) this.#adopt(options.adopts);
+  }
+
+  /** Has the rules of these requests from now on, but for those that were removed, and no others. */
+  #adopt(held: readonly HeldRules[]): void {
+    this.#db.exec("BEGIN; CREATE TEMP TABLE held (cookie TEXT PRIMARY KEY) WITHOUT ROWID");
+    const note = this.#db.prepare("INSERT OR IGNORE INTO held VALUES (?)");
+    for (const one of held) {
+      note.run(one.cookie);
+      for (let ruleid = 0; ruleid < one.rules; ruleid++) {
+        const key = keyOfRule(one, ruleid);
+        if (this.#statements.fenced.get(key) === undefined)
+          this.#statements.install.run(key, one.flowid, ruleid, switchOf(ruleid, this.#options.switches));
+      }
+    }
+    this.#db.exec("DELETE FROM rule WHERE substr(key, 1, 32) NOT IN (SELECT cookie FROM held)");
+    this.#db.exec("COMMIT; DROP TABLE held");
+  }
+
+  countOf(cookie: string): number {
+    const row = this.#db
+      .prepare("SELECT count(*) AS n FROM rule WHERE key >= ? AND key < ?")
+      .get(...keysOf(cookie));
+    return Number(row?.["n"]);
   }
 
   async execute(command: Command): Promise<AnswerWord> {

@@ -40,6 +40,21 @@ export function pageOfRules(
   return { count, rules: page.map(toRule), ...(last === undefined ? {} : { cursor: String(last["key"]) }) };
 }
 
+/** A request of the original proof of concept that has resources, and so rules on the switches: 0 up to how many it has. */
+export interface HeldRules {
+  /** The request, as its rules name it: see `Command.cookie`. */
+  readonly cookie: string;
+  readonly flowid: string;
+  readonly rules: number;
+}
+
+/** The keys of the rules of a request are from the first of these on, and below the second one. */
+export const keysOf = (cookie: string): [string, string] => [`${cookie}-`, `${cookie}.`];
+
+/** The key of a rule, as its commands have it. */
+export const keyOfRule = ({ cookie }: Pick<HeldRules, "cookie">, ruleid: number): string =>
+  `${cookie}-${ruleid}`;
+
 /**
  * What Floodlight drives: simulated switches, or real ones over OpenFlow. Each command names its rule by its key. So a command that comes
  * again changes nothing, and no request touches what another one has installed.
@@ -56,5 +71,7 @@ export interface Switches {
   page(filter: RulesFilter): RulesPage;
   /** Rules that were to be removed, and may still be on a switch that is away: `limit` of them, and how many there are. */
   unconfirmed(limit: number): RulesPage;
+  /** How many rules the switches should have of a request, by its cookie. */
+  countOf(cookie: string): number;
   close(): Promise<void>;
 }

@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Layout } from "../../src/controller/model.ts";
 import { stepsBetween } from "../../src/controller/rules.ts";
-import { OpenFlowSwitches } from "../../src/floodlight/openflow-switches.ts";
+import { OpenFlowSwitches, type OpenFlowOptions } from "../../src/floodlight/openflow-switches.ts";
 import { SimulatedNetwork } from "../../src/floodlight/simulated-network.ts";
 import { SharedSource, type DrivenSwitch } from "../../src/floodlight/switch-source.ts";
 import { SwitchSpeaker } from "../../src/floodlight/switch-speaker.ts";
-import { commandOf, requestA } from "../switches/lab.ts";
+import { commandOf, requestA, requestB } from "../switches/lab.ts";
 import { idOf, layoutOf, pathOver, ruleAt, tell } from "./lab.ts";
 
 const until = (holds: () => boolean): Promise<void> => waitUntil(holds, 60_000);
@@ -260,4 +260,49 @@ describe("a simulated network", () => {
     expect(await tell(speaker, "remove", 2, [ruleAt(100)])).toEqual([{ answer: "done", unconfirmed: 0 }]);
     expect(cookies()).toEqual(["8000000000000001"]);
   });
+
+  test("a lost book of the original proof of concept is made anew of what requests have, and is compared before a switch connects", async () => {
+    const network = new SimulatedNetwork({ topology: { shape: "ring", switches: 2 }, reconnectMs: 1 });
+    const folder = mkdtempSync(join(tmpdir(), "wheelwork-lost-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const open = async (
+      options: Pick<OpenFlowOptions, "adopts" | "begin"> = {},
+      name = "switches.db",
+    ): Promise<OpenFlowSwitches> => {
+      const path = join(folder, name);
+      const opened = await OpenFlowSwitches.over(() => network.listen(), { path, switches: 2, ...options });
+      onTestFinished(() => opened.close());
+      await until(() => opened.connected.length === 2);
+      return opened;
+    };
+    const ours = (): number => [1, 2].flatMap((one) => network.flows(one)).filter(isOriginal).length;
+    const first = await open();
+    for (const ruleid of [0, 1, 2]) await first.execute(commandOf("install", requestA, ruleid));
+    await first.execute(commandOf("install", requestB, 0));
+    await first.execute(commandOf("remove", requestB, 0));
+    await first.close();
+    expect(ours()).toBe(3);
+    // Another book, which is new. Nobody has asked for that.
+    const refuse = (): void => {
+      throw new Error("it is another one");
+    };
+    await expect(open({ begin: refuse }, "other.db")).rejects.toThrow("another one");
+    expect(ours()).toBe(3);
+    const adopts = [{ cookie: requestA, flowid: "a", rules: 3 }];
+    const counts: number[] = [];
+    const again = await open({ adopts, begin: (book) => counts.push(book.countOf(requestA)) }, "other.db");
+    for (const ruleid of [0, 1, 2])
+      expect(await again.execute(commandOf("validate", requestA, ruleid))).toBe("validated");
+    expect([counts, ours()]).toEqual([[3], 3]);
+    // It works on, also on what it had from others.
+    expect(await again.execute(commandOf("remove", requestA, 1))).toBe("removed");
+    expect(await again.execute(commandOf("install", requestB, 0))).toBe("installed");
+    await again.close();
+    // What was removed stays so, and what belongs to nobody goes.
+    const third = await open({ adopts }, "other.db");
+    await until(() => ours() === 2);
+    expect(third.rules().map(({ ruleid }) => ruleid)).toEqual([0, 2]);
+  });
 });
+
+const isOriginal = ({ cookie }: { readonly cookie: bigint }): boolean => cookie >> 56n === 0x57n;
