@@ -1,6 +1,9 @@
 // The tables of the store in PostgreSQL, the same as those in a file. `changed` is the revision of the transaction that has written a row:
 // a process reads what is later than what it knows. The row of `state` is the lock: who writes, has it until its transaction ends.
 
+/** So many revisions keep their names. Whoever knows less reads all anew. */
+const rememberedRevisions = 100_000;
+
 /**
  * Creates what is missing. The advisory lock is for processes that start at the same time. Tables that are there are not touched: that would
  * take locks on them, in another order than those who write.
@@ -14,6 +17,10 @@ DO $tables$ BEGIN
 -- It came later than the others.
 IF to_regclass('${schema}.book') IS NULL THEN
   CREATE TABLE book (id integer PRIMARY KEY CHECK (id = 0), name text NOT NULL, generation bigint NOT NULL);
+END IF;
+-- A name of each of the last revisions. Where a revision has another name than before, the database was restored from a backup, and has gone on.
+IF to_regclass('${schema}.lineage') IS NULL THEN
+  CREATE TABLE lineage (revision bigint PRIMARY KEY, token text NOT NULL);
 END IF;
 IF to_regclass('${schema}.state') IS NOT NULL THEN
   RETURN;
@@ -132,7 +139,10 @@ BEGIN
   UPDATE state SET version = (changes->'version')::bigint, next_path = (changes->'nextPath')::bigint, revision = now_revision,
     forgotten = greatest(forgotten, old_revision)
     WHERE version <= (changes->'version')::bigint AND next_path <= (changes->'nextPath')::bigint AND revision < now_revision;
-  IF NOT FOUND THEN
+  IF FOUND THEN
+    INSERT INTO lineage VALUES (now_revision, coalesce(changes->>'token', gen_random_uuid()::text));
+    DELETE FROM lineage WHERE revision <= now_revision - ${rememberedRevisions};
+  ELSE
     RAISE EXCEPTION 'versions, revisions and ids of paths are never given again';
   END IF;
 END $$;
@@ -147,7 +157,8 @@ SET LOCAL search_path = ${schema};
 SELECT version, next_path, revision, forgotten FROM state ${writes ? "FOR UPDATE" : ""};
 SELECT record FROM switch WHERE ${changed};
 SELECT * FROM link WHERE ${changed};
-SELECT record FROM flow WHERE ${since === undefined ? "gone_at IS NULL" : changed}`;
+SELECT record FROM flow WHERE ${since === undefined ? "gone_at IS NULL" : changed};
+SELECT revision, token FROM lineage WHERE revision = ${since ?? -1} OR revision = (SELECT revision FROM state)`;
 }
 
 /** The tables of claims. */

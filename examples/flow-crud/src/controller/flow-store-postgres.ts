@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { Pool, type PoolClient, type QueryResult } from "pg";
 import { WheelworkError } from "wheelwork";
 import { BookedFlowStore } from "./booked-flow-store.ts";
@@ -77,6 +78,8 @@ export class PostgresFlowStore extends BookedFlowStore {
   #books = new Books();
   /** The revision that the books have; undefined: they must be read. */
   #revision: number | undefined;
+  /** The name of that revision; undefined: it has none. */
+  #token: string | undefined;
   #isPrepared = false;
   #jobs: Job[] = [];
   #working: Promise<void> | undefined;
@@ -99,8 +102,9 @@ export class PostgresFlowStore extends BookedFlowStore {
       // A process that stands still must not keep the others from writing.
       idle_in_transaction_session_timeout: standstillMs,
     });
-    // A statement that loses its connection fails by itself. Between statements nobody needs to know: the next one connects anew.
-    this.#server.on("error", () => {});
+    // A statement that loses its connection fails by itself. Between statements, the next one connects anew. Meanwhile the database may have
+    // been restored from a backup.
+    this.#server.on("error", () => (this.#revision = undefined));
   }
 
   async lastBook(): Promise<BookMark | undefined> {
@@ -258,8 +262,10 @@ export class PostgresFlowStore extends BookedFlowStore {
       }
       this.#books.dismiss();
       const changes = this.#books.takeChanges();
-      const revision = await this.#save(client, changes, now);
+      const token = randomUUID();
+      const revision = await this.#save(client, changes, now, token);
       await client.query("COMMIT");
+      if (revision !== this.#revision) this.#token = token;
       this.#revision = revision;
       hasFailed = false;
       return results;
@@ -273,14 +279,17 @@ export class PostgresFlowStore extends BookedFlowStore {
   async #refresh(client: PoolClient, writes: boolean): Promise<void> {
     this.#revision ??= await this.#load(client);
     const content = contentOf(await many(client, beginOf(this.#schema, this.#revision, writes)));
-    if (this.#revision < content.forgotten) {
-      // What has gone meanwhile is not to be found any more.
+    const known = this.#revision;
+    const isOther = this.#token !== undefined && content.tokens.get(known) !== this.#token;
+    if (known < content.forgotten || content.revision < known || isOther) {
+      // What has gone meanwhile is not to be found any more, or the database was restored from a backup.
       await client.query("ROLLBACK");
       this.#revision = undefined;
       return this.#refresh(client, writes);
     }
-    if (this.#revision !== content.revision) this.#books.update(content);
+    if (known !== content.revision) this.#books.update(content);
     this.#revision = content.revision;
+    this.#token = content.tokens.get(content.revision);
   }
 
   /** Reads all. It keeps nobody from writing meanwhile. @returns The revision of the books. */
@@ -289,6 +298,7 @@ export class PostgresFlowStore extends BookedFlowStore {
     const content = contentOf(await many(client, beginOf(this.#schema, undefined, false), loadMs));
     await client.query(`COMMIT; SET statement_timeout = ${timeoutMs}`);
     this.#books = booksOf(content);
+    this.#token = content.tokens.get(content.revision);
     return content.revision;
   }
 
@@ -306,13 +316,14 @@ export class PostgresFlowStore extends BookedFlowStore {
   }
 
   /** Writes what has changed. @returns The revision from now on. */
-  async #save(client: PoolClient, changes: Changes, now: number): Promise<number> {
+  async #save(client: PoolClient, changes: Changes, now: number, token: string): Promise<number> {
     const { flows, links, switches, added, removed } = changes;
     const known = this.#revision as number;
     if (flows.size + links.size + switches.size === 0) return known;
     const { version, nextPath } = this.#books.counters;
     const written = {
       revision: known + 1,
+      token,
       version,
       nextPath,
       forgetBefore: now - this.#rememberMs,
@@ -377,10 +388,12 @@ const many = async (client: PoolClient, text: string, withinMs = timeoutMs): Pro
 };
 
 /** What a transaction has read as it began. */
-function contentOf(
-  results: readonly QueryResult[],
-): Omit<Dump, "claims"> & { readonly revision: number; readonly forgotten: number } {
-  const [states = [], switches = [], links = [], flows = []] = results
+function contentOf(results: readonly QueryResult[]): Omit<Dump, "claims"> & {
+  readonly revision: number;
+  readonly forgotten: number;
+  readonly tokens: ReadonlyMap<number, string>;
+} {
+  const [states = [], switches = [], links = [], flows = [], lineage = []] = results
     .slice(2)
     .map(({ rows }) => rows as Row[]);
   const state = states[0] as Row;
@@ -388,6 +401,7 @@ function contentOf(
     counters: { version: Number(state["version"]), nextPath: Number(state["next_path"]) },
     revision: Number(state["revision"]),
     forgotten: Number(state["forgotten"]),
+    tokens: new Map(lineage.map(({ revision, token }) => [Number(revision), String(token)])),
     switches: switches.map(({ record }) => JSON.parse(String(record)) as StoredSwitch),
     links: links.map(linkOf),
     flows: flows.map(({ record }) => recordOfText(String(record))),

@@ -165,7 +165,8 @@ function operationHub<Schema extends z.ZodType>(
     switchId: string,
   ) => {
     const reason = `switch ${switchId}: ${textOf(failure)}`;
-    const canAvoid = !endsOf(data).includes(switchId) && data.try + 1 < tries && data.kind !== "sync";
+    const isOfSwitch = failure.code !== "halted" && !endsOf(data).includes(switchId);
+    const canAvoid = isOfSwitch && data.try + 1 < tries && data.kind !== "sync";
     return canAvoid
       ? ({
           event: "Another",

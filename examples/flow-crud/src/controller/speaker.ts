@@ -48,6 +48,8 @@ export const SpeakerAnswer = z.discriminatedUnion("answer", [
   z.object({ answer: z.literal("away") }),
   /** The switch has refused rules; those that it has taken are there. */
   z.object({ answer: z.literal("refused"), reason: z.string(), isFull: z.boolean() }),
+  /** Nothing is done for anybody, and nothing was noted, until an operator has seen to what the reason says. */
+  z.object({ answer: z.literal("halted"), reason: z.string() }),
   /** Something later was said about one of these addresses. */
   z.object({ answer: z.literal("fenced") }),
   /** Of `read`. */

@@ -94,11 +94,11 @@ export function controllerSpokes(options: ControllerSpokeOptions = {}) {
     install: spoke("install-rules", {
       input: rules,
       output: nothing,
-      errors: ["away", "refused", "table-full", "fenced"],
+      errors: ["away", "refused", "table-full", "fenced", "halted"],
       timeoutMs: switchTimeoutMs,
       retry: {
         ...retry,
-        giveUpOn: ["refused", "table-full", "fenced"],
+        giveUpOn: ["refused", "table-full", "fenced", "halted"],
         // A switch that has just lost its connection may be back in a moment: these take about five seconds.
         on: { away: { attempts: awayAttempts, backoffMs: 2 * backoffMs, maxBackoffMs: 1_000 } },
       },

@@ -111,6 +111,8 @@ export function controllerWorkers(
           return context.fail(answer.isFull ? "table-full" : "refused", answer.reason);
         case "fenced":
           return context.fail("fenced", "its rules were changed meanwhile");
+        case "halted":
+          return context.fail("halted", answer.reason);
         default:
           throw new Error("nobody knows what has come of it");
       }

@@ -59,7 +59,7 @@ export class GuardedSpeaker implements Speaker {
     if (this.#problem !== undefined) {
       // An obligation cannot be refused: whoever has it goes on to ask.
       if (command.command === "remove" || command.must) return undefined;
-      return { answer: "refused", reason: this.#problem, isFull: false };
+      return { answer: "halted", reason: this.#problem };
     }
     this.#seen = { ...this.#seen, lastPlan: Math.max(this.#seen.lastPlan, plan) };
     return this.#options.speaker.execute(command);

@@ -14,7 +14,8 @@ import { build, id, linkEvent, Operator, segmentOf, specOf, square, switchEvent 
 import { playRandom, playTogether, type Player } from "./store-random.ts";
 import { conformsWhenLeft } from "./store-left.ts";
 import { conformsWhenOthersWait } from "./store-waiting.ts";
-import { conforms, restore, type NewStore } from "./store.ts";
+import { conforms, remove, restore, type NewStore } from "./store.ts";
+import { backUp } from "../older-backup.ts";
 import { postgresForTests } from "../postgres.ts";
 import { worksOverRest } from "../rest/on-postgres.ts";
 
@@ -242,10 +243,36 @@ describe.skipIf(!postgresIsInstalled())("the store in PostgreSQL", () => {
 
   const openProcesses = async (count: number): Promise<PostgresFlowStore[]> => {
     await query("DROP SCHEMA IF EXISTS flow_controller CASCADE");
+    return openOthers(count);
+  };
+
+  const openOthers = async (count: number): Promise<PostgresFlowStore[]> => {
     const processes = Array.from({ length: count }, () => new PostgresFlowStore(server().url));
     onTestFinished(() => Promise.all(processes.map((one) => one.close())).then(() => {}));
     return processes;
   };
+
+  test("it notices that the database was restored from an older backup while it runs", async () => {
+    const [store] = (await openProcesses(1)) as [PostgresFlowStore];
+    await build(store, 5, square);
+    const operator = new Operator(store);
+    await operator.create(specOf("old", 10));
+    const goBack = await backUp(query, "flow_controller");
+    await operator.create(specOf("new", 11));
+    await operator.run("old", remove);
+    await goBack();
+    expect((await store.flows({ limit: 10 })).map(({ spec }) => spec.flowId)).toEqual(["old"]);
+    await new Operator(store, 100).create(specOf("new", 11));
+    // Another one has gone on meanwhile, so that no number is lower than before.
+    const [other] = (await openOthers(1)) as [PostgresFlowStore];
+    await goBack();
+    for (let round = 0; round < 6; round++)
+      await other.changeLink(segmentOf({ ends: [1, 2] }), { cost: 1 + round });
+    expect((await store.flows({ limit: 10 })).map(({ spec }) => spec.flowId)).toEqual(["old"]);
+    await new Operator(store, 200).create(specOf("new", 11));
+    expect(await store.audit()).toEqual([]);
+    expect(await store.counts()).toMatchObject({ UP: 2 });
+  });
 
   test("it answers as the store in a file does, also to calls at once", async () => {
     const [first] = (await openProcesses(1)) as [PostgresFlowStore];

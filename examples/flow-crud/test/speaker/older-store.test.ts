@@ -106,7 +106,7 @@ test("a store of flows that was restored from an older backup is noticed at its 
   const rules = rulesOn(1);
   await restore();
   pass(1_000);
-  const refused = { answer: "refused", reason: expect.stringContaining("--rebuild-rules"), isFull: false };
+  const refused = { answer: "halted", reason: expect.stringContaining("--rebuild-rules") };
   expect(await create("e", 20)).toEqual([refused, refused, refused]);
   // An obligation stays with whoever has it. What is read changes nothing.
   const switchId = "00:00:00:00:00:00:00:01";
