@@ -187,7 +187,7 @@ export const exporter = (tell: (run: string, key: string) => void): Worker =>
   });
 
 /** Begins the runs of these hubs. The result is the ids of those that live. */
-export async function beginLater(engine: Engine, place: string): Promise<string[]> {
+export async function beginLater(engine: Engine, place: string, now: number): Promise<string[]> {
   const live: string[] = [];
   const begin = async (
     hub: string,
@@ -207,7 +207,7 @@ export async function beginLater(engine: Engine, place: string): Promise<string[
   const opened = await begin("account", "account");
   await engine.signal(opened, "deposit", { cents: 5 }, { commandId: "d1" });
   await begin("parts", "parts");
-  const startAt = Date.now() + 5 * hour;
+  const startAt = now + 5 * hour;
   const delayed = await begin("asking", "delayed", {}, { startAt });
   const started = `started-${place}`;
   await engine.call("posting" as never, { run: `posts-${place}`, start: started, signal: delayed } as never, {

@@ -1,9 +1,9 @@
-// Writes a store for former.test.ts, with the version that this file is checked out with:
+// Writes a store for former.test.ts, with the version that this file is checked out with, in SQLite or in PostgreSQL:
 //
-//   node --conditions=wheelwork-source packages/engine/test/former/write.ts <folder>
+//   node --conditions=wheelwork-source packages/engine/test/former/write.ts <folder> [postgres://…]
 //
 // The store is that of a process that was killed: half of the runs are in rows of a checkpoint, half in the journal after it.
-import { createEngine, worker, type Engine } from "@wheelwork/engine";
+import { createEngine, worker, type Clock, type Engine, type Store } from "@wheelwork/engine";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,12 +13,13 @@ import { fate, lay, note, oldestHubs, remove } from "./hubs.ts";
 import { beginLater, exporter, laterHubs, laterSchedules } from "./later.ts";
 
 const [, , folder = "", store = "", place = ""] = process.argv;
-if (store === "") {
+if (place === "") {
   const name = spawnSync("git", ["rev-parse", "--short=8", "HEAD"], { encoding: "utf8" }).stdout.trim();
   const at = mkdtempSync(join(tmpdir(), "wheelwork-former-"));
   const written: Record<string, unknown>[] = [];
   for (const each of ["row", "journal"]) {
-    const args = [...process.execArgv, import.meta.filename, folder, join(at, "store.db"), each];
+    const to = store === "" ? join(at, "store.db") : store;
+    const args = [...process.execArgv, import.meta.filename, folder, to, each];
     const { stdout, stderr, signal } = spawnSync(process.execPath, args, { encoding: "utf8" });
     if (signal !== "SIGKILL") throw new Error(`the writer failed: ${stdout}${stderr}`);
     written.push(JSON.parse(stdout) as Record<string, unknown>);
@@ -29,15 +30,51 @@ if (store === "") {
   for (const file of ["store.db", "store.db-wal"])
     if (existsSync(join(at, file)))
       writeFileSync(join(to, `${file}.br`), brotliCompressSync(readFileSync(join(at, file))));
+  if (store !== "") {
+    const { stdout, status } = spawnSync("pg_dump", ["--inserts", "--no-owner", store], { encoding: "utf8" });
+    if (status !== 0) throw new Error("pg_dump has failed");
+    writeFileSync(join(to, "postgres.sql.br"), brotliCompressSync(stdout));
+  }
   const about = {
-    writtenAt: Date.now(),
+    writtenAt: now(),
     live: written.flatMap(({ live }) => live as string[]),
     answers: merged("answers"),
     attempts: merged("attempts"),
   };
-  writeFileSync(join(to, "about.json"), JSON.stringify(about, undefined, 2));
+  writeFileSync(
+    join(to, store === "" ? "about.json" : "about-postgres.json"),
+    JSON.stringify(about, undefined, 2),
+  );
   rmSync(at, { recursive: true });
-} else await write();
+}
+
+/**
+ * The time of the writer: that of yesterday in PostgreSQL. Engine time follows the earlier one of two clocks there, and the test that
+ * opens the store makes the other one show some hours later.
+ */
+function now(): number {
+  return Date.now() - (store.startsWith("postgres:") ? 86_400_000 : 0);
+}
+
+const clock: Clock = {
+  wallMs: now,
+  monotonicMs: () => performance.now(),
+  after: (delayMs, task) => {
+    const timer = setTimeout(task, Math.min(delayMs, 2 ** 31 - 1));
+    return () => clearTimeout(timer);
+  },
+  soon: (task) => void setImmediate(task),
+};
+
+/** The file, or the store in the database. The tests of the engine do not depend on the package. */
+async function opened(): Promise<string | Store> {
+  if (!store.startsWith("postgres:")) return store;
+  const name = "@wheelwork/postgres";
+  const { postgresStore } = (await import(name)) as {
+    readonly postgresStore: (options: { readonly connectionString: string }) => Store;
+  };
+  return postgresStore({ connectionString: store });
+}
 
 async function write(): Promise<void> {
   /** What the workers have been asked: the idempotency key by `run what`. */
@@ -66,7 +103,8 @@ async function write(): Promise<void> {
         }),
       ),
     ],
-    store,
+    store: await opened(),
+    clock,
     limits: { checkpointEvents: place === "row" ? 1 : 1_000_000 },
   });
   await engine.start();
@@ -108,7 +146,7 @@ async function write(): Promise<void> {
   const cancelled = await submit("asking", "cancelled");
   await engine.cancel(cancelled);
   answers[cancelled] = { hub: "asking", request: { run: cancelled }, answer: await engine.answer(cancelled) };
-  live.push(...(await beginLater(engine, place)));
+  live.push(...(await beginLater(engine, place, now())));
   await settled(engine);
   process.stdout.write(JSON.stringify({ live, answers, attempts }), () =>
     process.kill(process.pid, "SIGKILL"),
@@ -124,3 +162,5 @@ async function write(): Promise<void> {
     }
   }
 }
+
+if (place !== "") await write();
