@@ -37,6 +37,8 @@ test(
   { timeout: 600_000 },
   async () => {
     const [verdict] = await testMutants(mutantsNamed("go on when the generation is stale"), 1, () => {});
-    expect(verdict).toMatchObject({ seeds: expect.any(Number), invariants: ["session"] });
+    expect(verdict?.invariants).toEqual(["session"]);
+    // Those before it pass: it is the mutant that fails, and not the copy.
+    expect(verdict?.seeds).toBeGreaterThan(1);
   },
 );
