@@ -118,9 +118,14 @@ test("the file of an engine that was killed says what its server says", async ()
 });
 
 const former = fileURLToPath(new URL("../../engine/test/former", import.meta.url));
-const versions = readdirSync(former, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+// Without WHEELWORK_LONG, only the first one.
+const versions = readdirSync(former, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name)
+  .toSorted()
+  .slice(0, process.env["WHEELWORK_LONG"] === undefined ? 1 : undefined);
 
-test.each(versions.map(({ name }) => name))("a store of version %s is read as it is", async (version) => {
+test.each(versions)("a store of version %s is read as it is", async (version) => {
   const at = folder();
   const files = ["store.db", "store.db-wal"];
   for (const file of files)
