@@ -327,7 +327,7 @@ export const operationResponses = (operation: OperationName): Readonly<Record<nu
   408: error("The time was over. What the flow was before stands."),
   415: byName,
   422: error(
-    "The flow cannot have it: it is pinned, an end of it is not connected, or it is down. Or the name of the request belongs to another one.",
+    "The flow cannot have it: it is pinned, it is being rerouted already, an end of it is not connected, or it is down. Or the name of the request belongs to another one.",
   ),
   500: error("A switch has not taken its rules, or has not answered. What the flow was before stands."),
   ...byOperation[operation],

@@ -138,8 +138,9 @@ export class Operations {
     };
     const submitted = await engine
       .submit(hubs[operation].name, { ...body, ...common }, options)
-      .catch((error: unknown) => {
-        if (error instanceof WheelworkError && error.code === "WW_BUSY") throw busy(operation, flowId);
+      .catch(async (error: unknown) => {
+        if (error instanceof WheelworkError && error.code === "WW_BUSY")
+          throw await this.#busy(operation, flowId);
         if (error instanceof WheelworkError && error.code === "WW_KEY_REUSED")
           throw reused(request, key ?? "", flowId);
         throw error;
@@ -175,6 +176,20 @@ export class Operations {
     };
     await Promise.all(Array.from({ length: deletesAtOnce }, deleteSome));
     return reply.code(told.some(({ status }) => status === "In progress") ? 202 : 200).send(told);
+  }
+
+  /** Another operation works on the flow. Of a reroute, OpenKilda tells a second one by its status. */
+  async #busy(operation: OperationName, flowId: string): Promise<FlowProblem> {
+    const { engine, hubs } = this.#parts;
+    if (operation !== "reroute") return busy(operation, flowId);
+    const running = await engine.count({
+      hub: [hubs.reroute.name, hubs.restore.name],
+      status: "running",
+      labels: { flow: flowId },
+    });
+    return running > 0
+      ? new FlowProblem(422, `Flow ${flowId} is being rerouted now`)
+      : busy(operation, flowId);
   }
 
   async #flowIds(): Promise<readonly string[]> {
@@ -297,6 +312,7 @@ export class Operations {
 
   async #answered(reply: FastifyReply, of: Of, answer: Answer): Promise<FastifyReply> {
     reply.header("content-location", locationOf(of));
+    if (answer.kind === "error" && answer.code === "WW_BUSY") throw await this.#busy(of.operation, of.flowId);
     if (answer.kind !== "result") throw failureOf(of, answer);
     if (of.operation === "validate")
       return reply.send(validationEntries(answer.value as unknown as ValidationReply));

@@ -247,6 +247,20 @@ test("while an operation works on a flow, another one is refused or waits for it
   expect(await switches.count()).toBe(0);
 });
 
+test("while a flow is being rerouted, a second reroute is told so, and other operations that it is in progress", async () => {
+  const { send, switches, engine, hubs } = await startRest();
+  await send("POST", "/v2/flows", flowBody("f", 1));
+  switches.hold(4);
+  await engine.call(hubs.handleEvent, { event: linkEvent(1, 2, false) });
+  await switches.reached(4);
+  const again = await send("POST", "/v2/flows/f/reroute");
+  expect([again.status, again.json["error-description"]]).toEqual([422, "Flow f is being rerouted now"]);
+  expect((await send("PATCH", "/v2/flows/f", { maximum_bandwidth: 2000 })).status).toBe(400);
+  const queued = send("POST", "/v2/flows/f/reroute?whenBusy=queue");
+  switches.release(4);
+  expect((await queued).json).toMatchObject({ flow_id: "f", rerouted: false });
+});
+
 test("a client that does not wait for the end is told where the answer is", async () => {
   const { send, switches } = await startRest();
   switches.hold(2);
