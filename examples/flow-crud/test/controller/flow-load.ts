@@ -32,8 +32,8 @@ interface Told {
 
 /** What a refusal says that is no answer of an operation: nothing was begun, and the same request may be sent anew. */
 const isBusy = ({ status, body }: Reply): boolean =>
-  (status === 400 || status === 409) &&
-  /is in progress now|already exists, or an operation on it/.test(JSON.stringify(body));
+  [400, 409, 422].includes(status) &&
+  /is in progress now|is being rerouted now|already exists, or an operation on it/.test(JSON.stringify(body));
 
 /** What an answer is recognised by. The flow itself may have changed since. */
 const gist = ({ status, body }: Reply): string => {
