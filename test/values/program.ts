@@ -111,7 +111,11 @@ await Promise.all(
     while (next < to) {
       const n = next;
       next += step;
-      await values.run(engine, n, n % 3 === 0 ? send : undefined);
+      try {
+        await values.run(engine, n, n % 3 === 0 ? send : undefined);
+      } catch (error) {
+        print("problem", n, "was not expected:", String(error).replaceAll("\n", " "));
+      }
       print("done", n);
     }
   }),

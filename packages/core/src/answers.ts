@@ -4,7 +4,7 @@ import { WheelworkError } from "./errors.ts";
 import type { Failing, HubDefinition } from "./hub.ts";
 import { namesOf } from "./keys.ts";
 import type { StateLogic } from "./logic.ts";
-import { isError, plain, stackOf, synchronous, textOf } from "./plain.ts";
+import { isError, plain, scalar, stackOf, synchronous, textOf } from "./plain.ts";
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
 import type { Run } from "./run.ts";
 import { demand } from "./schema.ts";
@@ -91,7 +91,7 @@ export const fallbackDeadlineMs = 60_000;
 
 /** The deadline that a hub gives a request, in milliseconds from now. @throws WheelworkError WW_DEFECT when it gives none. */
 export function deadlineMsOf({ deadlineMs, name }: HubDefinition, request: unknown): number {
-  const given = synchronous(deadlineMs(request), "deadlineMs");
+  const given = scalar(deadlineMs(request), "deadlineMs");
   if (isDuration(given)) return given;
   throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${name} returned ${given}`, {
     next: "Return a number of milliseconds above 0. Then retry the incident.",

@@ -1,6 +1,6 @@
 import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
-import { synchronous, textOf } from "./plain.ts";
+import { scalar, textOf } from "./plain.ts";
 import { isDuration, mustBeDuration, mustBeName, namePattern } from "./spoke.ts";
 import { textProblem } from "./text.ts";
 
@@ -97,7 +97,7 @@ export function whenBusyOf({ name, exclusive }: HubDefinition, request: unknown)
     'Let `exclusive.whenBusy` give "queue" or "refuse" for each request that the hub\'s schema accepts.';
   let given: unknown;
   try {
-    given = synchronous(whenBusy(request), "exclusive.whenBusy");
+    given = scalar(whenBusy(request), "exclusive.whenBusy");
   } catch (cause) {
     const text = `exclusive.whenBusy of the hub ${name} threw: ${textOf(cause)}`;
     throw new WheelworkError("WW_DEFECT", text, { next, cause });
@@ -118,7 +118,7 @@ export function laneKeyOf({ name, exclusive }: HubDefinition, request: unknown):
   const next = `Let \`exclusive.by\` make a text of 1 to ${maxKeyLength} characters of each request, or let the hub's schema refuse the request.`;
   let key: unknown;
   try {
-    key = synchronous(exclusive?.by(request), "exclusive.by");
+    key = scalar(exclusive?.by(request), "exclusive.by");
   } catch (cause) {
     throw new WheelworkError("WW_DEFECT", `exclusive.by of the hub ${name} threw: ${textOf(cause)}`, {
       next,

@@ -4,10 +4,12 @@ export { Heap } from "./heap.ts";
 export { canonicalJson, deepFreeze } from "./json.ts";
 export {
   abandon,
+  abandonWithin,
   isError,
   isThenable,
   maxDepth,
   plain,
+  scalar,
   stackOf,
   synchronous,
   textOf,
@@ -17,7 +19,7 @@ export {
 export { countLeft, isOpening } from "./round.ts";
 export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { encodedMark, givenKey, rootOf, startOfTag, tagLength, tagMark } from "./keys.ts";
-export { unbegunAfterWait, waitedRequest } from "./stored.ts";
+export { beforeStored, unbegunAfterWait, waitedRequest } from "./stored.ts";
 export { check, demand, type Checked } from "./schema.ts";
 export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
 export { answerText, firstLine, jsonText } from "./words.ts";

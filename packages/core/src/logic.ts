@@ -1,12 +1,12 @@
 import type { Hub } from "./hub.ts";
-import { plain, synchronous, textOf } from "./plain.ts";
+import { abandonWithin, plain, scalar, synchronous, textOf } from "./plain.ts";
 import { bytesOf, isFull, maxOpened, type InputsLeft } from "./round.ts";
 import { check, type Schema } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import { nameOf, signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 import type { Stated } from "./stated.ts";
-import { acceptsAgain } from "./stored.ts";
+import { acceptsAgain, countsAs } from "./stored.ts";
 import type { TimerClock, TimerLogic } from "./timers.ts";
 
 /*
@@ -198,6 +198,7 @@ function toTurn(next: string | Turn): Turn {
   if (typeof next === "string") return { raise: next };
   synchronous(next, "a handler");
   if (typeof next === "object" && next !== null && next.raise !== undefined) return next;
+  abandonWithin(next);
   const what = typeof next === "object" && next !== null ? "an object" : textOf(next);
   throw new WheelworkError("WW_DEFECT", `a handler returned ${what}, which raises nothing`, {
     next: "Return s.raise(event, patch), or the name of an event. Then retry the incident.",
@@ -267,14 +268,24 @@ export function eachLogic(callee: Callable, options: RoundOptions): StateLogic {
   const listOf = (data: unknown): readonly unknown[] | null => {
     const inputs: unknown = synchronous(options.inputs(data), "the inputs of a round");
     if (inputs === null || Array.isArray(inputs)) return inputs;
+    abandonWithin(inputs);
     throw new WheelworkError("WW_DEFECT", `the inputs of a round are ${textOf(inputs)}, and no list`, {
       next: "Return an array, or null. Then retry the incident.",
     });
   };
   // The inputs of rounds that have some left. They follow from the data: this saves making them again for each part.
   const lists = new WeakMap<InputsLeft, readonly unknown[]>();
+  const callsOf = (inputs: readonly unknown[], from: number, most: number): CallRequest => {
+    try {
+      return requestCalls(callee, inputs, key, from, most);
+    } catch (error) {
+      // The first wrong one stops it, and each may be a promise.
+      abandonWithin(inputs);
+      throw error;
+    }
+  };
   const partOf = (inputs: readonly unknown[], from: number, most: number): CallRequest => {
-    const request = requestCalls(callee, inputs, key, from, most);
+    const request = callsOf(inputs, from, most);
     const isWhole = from === 0 && request.inputs.length === inputs.length;
     return isWhole ? request : { ...request, index: from, of: inputs.length };
   };
@@ -434,7 +445,7 @@ export function signalLogic(
     sends: signal,
     passes: next,
     enter: (data) => {
-      const id = synchronous(idOf(data), "the id of a signal's run");
+      const id = scalar(idOf(data), "the id of a signal's run");
       if (id === null) return { raise: next };
       const value = synchronous(payload(data), "the payload of a signal");
       return { raise: next, posts: [signalOf(to, id, signal, value)] };
@@ -493,14 +504,18 @@ export function requestCalls(
     const given = inputs[index];
     const valid = validInput(callee, schema, given);
     transformed ||= !acceptsAgain(schema, given, valid);
-    const input = plain(valid, "WW_DEFECT", what);
+    const input = plain(countsAs(schema, valid), "WW_DEFECT", what);
     bytes += bytesOf(input, inputs.length);
     checked.push(input);
   }
   const request: CallRequest =
     key === undefined
       ? { callee, inputs: checked }
-      : { callee, inputs: checked, keys: checked.map((input, index) => key(input, from + index)) };
+      : {
+          callee,
+          inputs: checked,
+          keys: checked.map((input, index) => scalar(key(input, from + index), "the key of a call")),
+        };
   return transformed ? { ...request, transformed } : request;
 }
 

@@ -37,6 +37,7 @@ export function tryPlain<T>(value: T): Plain<T> {
   try {
     return { value: copy(value, 0, { values: 0 }) as T };
   } catch (error) {
+    abandonWithin(value);
     return { problem: error === refused ? tell(value) : unreadable(error) };
   }
 }
@@ -51,6 +52,7 @@ export function plain<T>(value: T, code: ErrorCode, what: string): T {
   try {
     return copy(value, 0, { values: 0 }) as T;
   } catch (error) {
+    abandonWithin(value);
     const problem = error === refused ? tell(value) : unreadable(error);
     throw new WheelworkError(code, `${what} is not plain JSON`, {
       problems: [problem],
@@ -69,14 +71,20 @@ export function plainPatch(patch: object | undefined, data: unknown, what: strin
   if (patch === undefined) return undefined;
   const wrong = wrongWithPatch(patch);
   if (wrong !== undefined) {
+    abandonWithin(patch);
     throw new WheelworkError("WW_DEFECT", `${what} ${wrong}, and no object with the fields that change`, {
       next: "Give an object such as { count: 1 }, or leave it out. Then retry the incident.",
     });
   }
   const kept: Record<string, unknown> = {};
-  for (const key of Object.keys(patch)) {
-    const value: unknown = (patch as Record<string, unknown>)[key];
-    setField(kept, key, value === undefined ? undefined : plainField(value, key, data));
+  try {
+    for (const key of Object.keys(patch)) {
+      const value: unknown = (patch as Record<string, unknown>)[key];
+      setField(kept, key, value === undefined ? undefined : plainField(value, key, data));
+    }
+  } catch (error) {
+    abandonWithin(patch);
+    throw error;
   }
   return kept;
 }
@@ -199,6 +207,17 @@ export function synchronous<T>(returned: T, what: string): T {
   });
 }
 
+/**
+ * The same of a function that is to return a text or a number. Whoever asked says what is wrong with anything else; promises within it are
+ * ignored, too.
+ * @throws WheelworkError WW_DEFECT when it is a promise.
+ */
+export function scalar<T>(returned: T, what: string): T {
+  synchronous(returned, what);
+  abandonWithin(returned);
+  return returned;
+}
+
 /** Whether a value can be awaited. One that cannot even be asked is not. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   if ((typeof value !== "object" || value === null) && typeof value !== "function") return false;
@@ -219,6 +238,34 @@ export function abandon(thenable: PromiseLike<unknown>): void {
 }
 
 const nothing = (): void => {};
+
+/** How many values are looked through for promises. */
+const maxLookedThrough = 200_000;
+
+/**
+ * Ignores the rejections of all promises within a value that is refused: a list that is made with an asynchronous function has one for each
+ * of its items, and an output one for each `await` that was forgotten. The first that is rejected would end the process.
+ */
+export function abandonWithin(value: unknown, depth = 0, seen = { left: maxLookedThrough }): void {
+  if (typeof value !== "object" || value === null || depth > maxDepth || --seen.left < 0) return;
+  if (isThenable(value)) return abandon(value);
+  let keys: Iterable<string | number>;
+  try {
+    if (!Array.isArray(value) && !hasPlainPrototype(value)) return;
+    keys = Array.isArray(value) ? value.keys() : Object.keys(value);
+  } catch {
+    // What cannot be read was not made by mistake.
+    return;
+  }
+  for (const key of keys) {
+    if (seen.left < 0) return;
+    try {
+      abandonWithin((value as Record<string | number, unknown>)[key], depth + 1, seen);
+    } catch {
+      // The others may be promises.
+    }
+  }
+}
 
 function tell(value: unknown): Problem {
   try {
@@ -326,7 +373,6 @@ function wrongWith(value: unknown, depth: number): string | undefined {
       if (value === null) return undefined;
       if (depth >= maxDepth) return `is nested more than ${maxDepth} deep, or holds itself`;
       if (Array.isArray(value) || hasPlainPrototype(value)) return undefined;
-      if (isThenable(value)) abandon(value);
       return `is ${nameOf(value)}, not a plain object`;
     default:
       return `is a ${typeof value}, which JSON does not have`;

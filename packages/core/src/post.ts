@@ -1,7 +1,7 @@
 import { WheelworkError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import type { Hub } from "./hub.ts";
-import { plain, synchronous } from "./plain.ts";
+import { plain, scalar } from "./plain.ts";
 import { check } from "./schema.ts";
 import type { Callable } from "./spoke.ts";
 import { textProblem } from "./text.ts";
@@ -88,7 +88,7 @@ function demandValid(schema: Parameters<typeof check>[0], value: unknown, what: 
 }
 
 function instantOf(given: unknown, what: string): number {
-  const at = synchronous(given, `the startAt of ${what}`);
+  const at = scalar(given, `the startAt of ${what}`);
   if (typeof at === "number" && at >= 0 && at <= maxInstant) return at;
   throw new WheelworkError("WW_DEFECT", `the startAt of ${what} is no time in milliseconds since 1970`, {
     next: "Correct the hub. Then retry the incident.",
@@ -96,7 +96,7 @@ function instantOf(given: unknown, what: string): number {
 }
 
 function textFor(given: unknown, what: string, max: number): string {
-  const text = synchronous(given, what);
+  const text = scalar(given, what);
   const problem = textProblem(text, max);
   if (problem === undefined) return text as string;
   throw new WheelworkError("WW_DEFECT", `${what} ${problem}`, {

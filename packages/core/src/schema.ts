@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { WheelworkError, type ErrorCode, type Problem } from "./errors.ts";
-import { abandon, isThenable, textOf } from "./plain.ts";
+import { abandon, abandonWithin, isThenable, textOf } from "./plain.ts";
 
 /**
  * A schema of any library with the Standard Schema interface (zod, valibot, arktype, …). It must validate
@@ -24,6 +24,13 @@ const maxProblems = 100;
  * decisions are synchronous (I1). zod also returns a promise when a refinement or a transform throws.
  */
 export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
+  const checked = validated(schema, value);
+  // An `await` may have been forgotten: nobody waits for what is within.
+  if (checked.problems !== undefined) abandonWithin(value);
+  return checked;
+}
+
+function validated<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
   try {
     const result = schema["~standard"].validate(value);
     if (isThenable(result)) {

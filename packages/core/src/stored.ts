@@ -17,6 +17,26 @@ import { check, type Schema } from "./schema.ts";
  * are not checked again.
  */
 
+const ofNothing = new WeakMap<Schema, boolean>();
+
+/** Whether a schema takes undefined, and not null. */
+function isOfNothing(schema: Schema): boolean {
+  let is = ofNothing.get(schema);
+  if (is === undefined) {
+    is = check(schema, undefined).problems === undefined && check(schema, null).problems !== undefined;
+    ofNothing.set(schema, is);
+  }
+  return is;
+}
+
+/** What an input counts as. JSON has no undefined, and null is what is stored of it: so it is null at once where the schema takes that. */
+export const countsAs = (schema: Schema, input: unknown): unknown =>
+  input === undefined && !isOfNothing(schema) ? null : input;
+
+/** An input as it was before it was stored: see `countsAs`. */
+export const beforeStored = (schema: Schema, input: unknown): unknown =>
+  input === null && isOfNothing(schema) ? undefined : input;
+
 /**
  * A stored value, held against the schema of today. Fields that it lacks and that the schema fills in (a new default)
  * are added. Nothing that is stored changes.
@@ -25,7 +45,7 @@ import { check, type Schema } from "./schema.ts";
  */
 export function checkStored(schema: Schema, stored: unknown, what: string): unknown {
   // It is frozen, and a schema that changes what it is given has made it all the same.
-  const checked = check(schema, thawed(stored));
+  const checked = check(schema, beforeStored(schema, thawed(stored)));
   if (checked.problems === undefined) {
     const made = tryPlain(checked.value);
     return made.problem === undefined ? completed(stored, made.value) : stored;

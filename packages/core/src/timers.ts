@@ -1,6 +1,6 @@
 import { WheelworkError } from "./errors.ts";
 import type { OpenCall, StateLogic, Turn } from "./logic.ts";
-import { synchronous, textOf } from "./plain.ts";
+import { scalar, textOf } from "./plain.ts";
 import type { Timer } from "./events.ts";
 import type { Run } from "./run.ts";
 import { maxMs } from "./retry.ts";
@@ -64,7 +64,7 @@ export function armedTimers(
 }
 
 function evaluated(event: string, given: number | null): number | null {
-  const ms = synchronous(given, `the time of the timer ${event}`);
+  const ms = scalar(given, `the time of the timer ${event}`);
   if (ms === null) return null;
   if (typeof ms === "number" && ms >= 0 && ms <= maxMs) return Math.ceil(ms);
   throw new WheelworkError("WW_DEFECT", `the time of the timer ${event} is ${textOf(ms)}`, {

@@ -1,6 +1,6 @@
 import { WheelworkError } from "./errors.ts";
 import type { StateLogic, Turn } from "./logic.ts";
-import { synchronous, textOf } from "./plain.ts";
+import { scalar, textOf } from "./plain.ts";
 import type { OpenedCalls, Timer } from "./events.ts";
 import { dueBy, type Call, type Run } from "./run.ts";
 import { areSame, armedTimers, formerTimers, nextTimer } from "./timers.ts";
@@ -114,7 +114,7 @@ export class Wait {
 /** How many calls of a round may run now, as far as the hub limits it. */
 export function roundLimit({ limit }: StateLogic, data: unknown): number | undefined {
   if (typeof limit !== "function") return limit;
-  const given = synchronous(limit(data), "the limit of a round");
+  const given = scalar(limit(data), "the limit of a round");
   if (given === Number.POSITIVE_INFINITY || (Number.isInteger(given) && given >= 0)) return given;
   throw new WheelworkError("WW_DEFECT", `the limit of a round is ${textOf(given)}`, {
     next: "Return a whole number from 0. Then retry the incident.",

@@ -1,5 +1,5 @@
 import { WheelworkError, type Outcome, type Spoke } from "@wheelwork/core";
-import { isThenable, type Secrets } from "@wheelwork/core/kernel";
+import { beforeStored, isThenable, type Secrets } from "@wheelwork/core/kernel";
 import { timerMs } from "../ports/clock.ts";
 import { runFields } from "../ports/log-fields.ts";
 import type { Clock, Logger } from "../ports/ports.ts";
@@ -428,9 +428,10 @@ export class WorkerHost {
 
   #begun(worker: Worker, { request, context }: Attempt): PromiseLike<Outcome> | Outcome {
     const trace = this.#tracing === undefined ? undefined : context.trace;
+    const input = beforeStored(worker.spoke.input, request.input);
     if (this.#tracing === undefined || trace === undefined)
-      return worker.attempt(request.input, context, this.#ports);
-    return this.#tracing.within(trace, () => worker.attempt(request.input, context, this.#ports));
+      return worker.attempt(input, context, this.#ports);
+    return this.#tracing.within(trace, () => worker.attempt(input, context, this.#ports));
   }
 
   /** Fails an attempt early if its worker falls silent. */

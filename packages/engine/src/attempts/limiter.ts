@@ -1,4 +1,5 @@
 import type { Spoke } from "@wheelwork/core";
+import { scalar } from "@wheelwork/core/kernel";
 import { timerMs } from "../ports/clock.ts";
 import { rootOf } from "../ports/keys.ts";
 import type { Clock } from "../ports/ports.ts";
@@ -175,7 +176,7 @@ export class Limiter {
   keyFor(input: unknown): string {
     const { by } = this.limits;
     if (by === undefined) return "";
-    const key = by(input);
+    const key = scalar(by(input), "limit.by");
     if (typeof key === "string") return key;
     if (typeof key === "number") return `${key}`;
     throw new TypeError(`limit.by gave ${typeof key}, and no text or number`);

@@ -1,5 +1,5 @@
 import type { Failed, Outcome, Problem, Spoke } from "@wheelwork/core";
-import { check, isError, stackOf, textOf, tryPlain } from "@wheelwork/core/kernel";
+import { abandonWithin, check, isError, stackOf, textOf, tryPlain } from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
 import type { Attempt } from "./attempt.ts";
 
@@ -19,7 +19,8 @@ export class WorkerFailure extends Error {
 
 /** The outcome of an attempt that threw. */
 export function failureOf(error: unknown): Outcome {
-  if (isError(error, WorkerFailure)) return error.failed;
+  if (isError(error, WorkerFailure))
+    return outcomeOf(error.failed) ?? invalid("context.fail takes a code and a message, which are texts");
   const failed = { kind: "error" as const, code: "WW_WORKER_FAILED" as const, message: textOf(error) };
   const stack = stackOf(error);
   return stack === undefined ? failed : { ...failed, stack };
@@ -79,7 +80,10 @@ function outcomeOf(given: unknown): Outcome | undefined {
       return { kind };
     case "error": {
       const { code, message, details, stack } = fields;
-      if (typeof code !== "string" || typeof message !== "string") return undefined;
+      if (typeof code !== "string" || typeof message !== "string") {
+        abandonWithin([code, message, details]);
+        return undefined;
+      }
       const failed: Failed = { kind, code, message };
       const detailed = details === undefined ? failed : { ...failed, details };
       return typeof stack === "string" ? { ...detailed, stack } : detailed;

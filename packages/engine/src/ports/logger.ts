@@ -1,3 +1,4 @@
+import { isError, stackOf, textOf } from "@wheelwork/core/kernel";
 import { writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { isatty } from "node:tty";
@@ -64,7 +65,7 @@ function plainError({ name, message, stack, cause, ...more }: Error): object {
 }
 
 function replacer(_key: string, value: unknown): unknown {
-  if (value instanceof Error) return plainError(value);
+  if (isError(value, Error)) return plainError(value);
   return typeof value === "bigint" ? String(value) : value;
 }
 
@@ -72,7 +73,7 @@ function jsonOf(value: unknown): string {
   try {
     return JSON.stringify(value, replacer) ?? "null";
   } catch (error) {
-    return JSON.stringify(`(cannot be written: ${String(error)})`);
+    return JSON.stringify(`(cannot be written: ${textOf(error)})`);
   }
 }
 
@@ -92,9 +93,10 @@ function textLine(level: Level, now: number, fields: object, message: string): s
   const stacks: string[] = [];
   const shown = Object.entries(fields).flatMap(([name, value]: [string, unknown]) => {
     if (value === undefined) return [];
-    if (value instanceof Error) {
-      stacks.push(value.stack ?? value.message);
-      return [`${name}=${word(value.message)}`];
+    if (isError(value, Error)) {
+      const text = textOf(value);
+      stacks.push(stackOf(value) ?? text);
+      return [`${name}=${word(text)}`];
     }
     if (name === "stack" && typeof value === "string") {
       stacks.push(value);

@@ -1,5 +1,5 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
-import { movedRun, Run } from "@wheelwork/core/kernel";
+import { isError, movedRun, Run, textOf } from "@wheelwork/core/kernel";
 import type { Engine } from "./api.ts";
 
 /** Live runs of one hub and version that stand in one state. */
@@ -68,13 +68,11 @@ export function unfitRuns(
       movedRun(definition, Object.assign(new Run(such), { hub, version, state, data: runs.data }));
       return [];
     } catch (error) {
-      if (error instanceof WheelworkError && error.code === "WW_UNMAPPED_STATE")
+      if (isError(error, WheelworkError) && error.code === "WW_UNMAPPED_STATE")
         return [
           `the chart of ${hub} lacks the state ${state}, and in it stand ${of}. Bring the state back, or raise the version of the hub, and say in \`migrate\` what such a run becomes.`,
         ];
-      return [
-        `migrate of ${hub} failed for ${of}: ${error instanceof Error ? error.message : String(error)}`,
-      ];
+      return [`migrate of ${hub} failed for ${of}: ${textOf(error)}`];
     }
   });
 }

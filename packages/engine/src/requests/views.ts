@@ -1,6 +1,7 @@
 import { WheelworkError, type RunLane } from "@wheelwork/core";
 import {
   countLeft,
+  isError,
   plain,
   Run,
   synchronous,
@@ -23,7 +24,7 @@ export function ownView(
   try {
     return { view: plain(synchronous(definition.view(data), what), "WW_DEFECT", what) };
   } catch (error) {
-    const problem = error instanceof WheelworkError ? error.message : `${what} threw: ${textOf(error)}`;
+    const problem = isError(error, WheelworkError) ? textOf(error) : `${what} threw: ${textOf(error)}`;
     return { viewProblem: problem };
   }
 }

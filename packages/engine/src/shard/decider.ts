@@ -1,5 +1,6 @@
 import { WheelworkError, type RunEvent, type RunLane } from "@wheelwork/core";
 import {
+  beforeStored,
   accept,
   begin,
   Call,
@@ -441,7 +442,7 @@ export class Decider {
   }
 
   #beginChild(batch: Batch, { call, isStored }: CarriedItem & { kind: "child" }, now: number): void {
-    const { run, number, callee, input: request, transformed } = call;
+    const { run, number, callee, transformed } = call;
     // Nobody waits for it any more.
     if (run.calls.get(number) !== call) return;
     const key = childKey(run.key, number);
@@ -454,10 +455,10 @@ export class Decider {
       return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
     const parent = { key: run.key, call: number };
     const trace = contextOf(this.#options.tracing, run, { kind: "attempt", call: number, attempt: 1 });
-    const options = { request, hash: "", parent, ...(trace === undefined ? {} : { trace }) };
-    const isChecked = isStored === true && !transformed;
-    const all: ArrivalOptions = isChecked ? { ...options, isStored } : options;
     const definition = this.#definition(callee);
+    const request = beforeStored(definition.request, call.input);
+    const options = { request, hash: "", parent, ...(trace === undefined ? {} : { trace }) };
+    const all: ArrivalOptions = isStored === true && !transformed ? { ...options, isStored } : options;
     const { exclusive } = definition;
     if (exclusive === undefined) return this.#begin(batch, key, definition, all, now);
     const begin = (placed: ArrivalOptions): void => this.#begin(batch, key, definition, placed, now);
