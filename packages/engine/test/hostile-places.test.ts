@@ -375,12 +375,10 @@ test("what functions of users give and throw harms their own run alone, and stay
     return seen;
   };
   await expect
-    .poll(
-      async () =>
-        [...(await look()).values()].filter((one) => /running|pending/.test(one))
-          .length,
-      { timeout: 30_000, interval: 500 },
-    )
+    .poll(async () => [...(await look()).values()].filter((one) => /running|pending/.test(one)).length, {
+      timeout: 30_000,
+      interval: 500,
+    })
     .toBe(0);
   const first = await look();
   await engine.stop({ drainMs: 0 });
