@@ -59,6 +59,8 @@ afterAll(async () => {
 });
 
 const newSchema = (): string => `storm_${++schemas}`;
+const isLong = process.env["WHEELWORK_LONG"] !== undefined;
+
 describe.skipIf(!canRun)("the hub's bolt", () => {
   test("shows the figures of its shard, at a port of its own", async () => {
     const metricsPort = await freePort();
@@ -123,7 +125,7 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     expect(published(hub).some(({ topic }) => topic === "requests-dlt")).toBe(true);
   });
 
-  test.skipIf(process.env["WHEELWORK_LONG"] === undefined)(
+  test.skipIf(!isLong)(
     "sends an answer that a callback caused again after a kill, when no tuple is left",
     async () => {
       const schema = newSchema();
@@ -451,7 +453,7 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     expect(hub.child.exitCode).toBeNull();
   });
 
-  test.skipIf(process.env["WHEELWORK_LONG"] === undefined)(
+  test.skipIf(!isLong)(
     "holds nothing of requests that have ended: nor do the worker and the coordinator",
     async () => {
       const [hub, worker, coordinator] = (["hub", "worker", "coordinator"] as const).map(
