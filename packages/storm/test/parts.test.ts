@@ -125,27 +125,24 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     expect(published(hub).some(({ topic }) => topic === "requests-dlt")).toBe(true);
   });
 
-  test.skipIf(!isLong)(
-    "sends an answer that a callback caused again after a kill, when no tuple is left",
-    async () => {
-      const schema = newSchema();
-      const hub = new Part("hub", schema);
-      await hub.settled(hub.request("late", { n: 1, wait: true }), "ack");
-      // The coordinator is told, and never calls back: the hub's own sweep does.
-      expect(hub.bodies("stream-to-bolt-coordinator").length).toBeGreaterThan(0);
-      const first = await waitFor(() => published(hub)[0]);
-      expect(first.message.value).toBe("error");
-      // Nobody has reported that it is there. Java dies, and with it every tuple.
-      await hub.kill();
-      const next = new Part("hub", schema);
-      const second = await waitFor(() => published(next)[0]);
-      expect(second).toEqual(first);
-      // Nothing is heard of it either: it is sent once more by a sweep.
-      await waitFor(() => published(next)[1]);
-      next.tuple("bolt-to-nb", "done", "0", JSON.stringify([first.id]));
-      expect(published(next).every(({ id }) => id === first.id)).toBe(true);
-    },
-  );
+  test.skipIf(!isLong)("sends the answer of a callback again after a kill, without a tuple", async () => {
+    const schema = newSchema();
+    const hub = new Part("hub", schema);
+    await hub.settled(hub.request("late", { n: 1, wait: true }), "ack");
+    // The coordinator is told, and never calls back: the hub's own sweep does.
+    expect(hub.bodies("stream-to-bolt-coordinator").length).toBeGreaterThan(0);
+    const first = await waitFor(() => published(hub)[0]);
+    expect(first.message.value).toBe("error");
+    // Nobody has reported that it is there. Java dies, and with it every tuple.
+    await hub.kill();
+    const next = new Part("hub", schema);
+    const second = await waitFor(() => published(next)[0]);
+    expect(second).toEqual(first);
+    // Nothing is heard of it either: it is sent once more by a sweep.
+    await waitFor(() => published(next)[1]);
+    next.tuple("bolt-to-nb", "done", "0", JSON.stringify([first.id]));
+    expect(published(next).every(({ id }) => id === first.id)).toBe(true);
+  });
 
   test("keeps what an inbox cannot take in the inbox's dead letters, with the whole reason and the place to replay it to", async () => {
     const hub = new Part("hub", newSchema());
@@ -453,49 +450,46 @@ describe.skipIf(!canRun)("the hub's bolt", () => {
     expect(hub.child.exitCode).toBeNull();
   });
 
-  test.skipIf(!isLong)(
-    "holds nothing of requests that have ended: nor do the worker and the coordinator",
-    async () => {
-      const [hub, worker, coordinator] = (["hub", "worker", "coordinator"] as const).map(
-        (part) => new Part(part, `storm_memory`),
-      ) as [Part, Part, Part];
-      const to = { worker, coordinator };
-      let asked = 0;
-      let wanted = 0;
-      let answered = 0;
-      const ask = (): void => {
-        if (asked < wanted) hub.request(`k${asked++}`, { n: 1 });
-      };
-      hub.hears = ({ command, stream, tuple }) => {
-        if (command !== "emit") return;
-        const values = tuple as [string, string];
-        if (stream !== toNb) {
-          const part = stream === "stream-to-bolt-coordinator" ? "coordinator" : "worker";
-          return void to[part].tuple("bolt-hub", String(stream), ...values);
-        }
-        const items = JSON.parse(values[1]) as Publication[];
-        hub.tuple("bolt-to-nb", "done", values[0], JSON.stringify(items.map(({ id }) => id)));
-        answered += items.length;
-        for (const _ of items) ask();
-      };
-      worker.hears = ({ command, tuple }) => {
-        if (command === "emit") hub.tuple("bolt-worker", "out", ...(tuple as unknown[]));
-      };
-      coordinator.hears = ({ command, stream, tuple }) => {
-        if (command === "emit") hub.tuple("bolt-coordinator", String(stream), ...(tuple as unknown[]));
-      };
-      const heapsAfter = async (requests: number): Promise<number[]> => {
-        wanted = requests;
-        for (let first = 0; first < 100; first++) ask();
-        await vi.waitUntil(() => answered >= requests, { ...patient, timeout: 240_000 });
-        return Promise.all([hub, worker, coordinator].map((part) => part.heap()));
-      };
-      const some = await heapsAfter(3000);
-      const many = await heapsAfter(12_000);
-      // A hundred bytes of each would be more.
-      for (const [part, heap] of many.entries()) expect(heap - (some[part] ?? 0)).toBeLessThan(900_000);
-    },
-  );
+  test.skipIf(!isLong)("holds nothing of requests that have ended, in none of its parts", async () => {
+    const [hub, worker, coordinator] = (["hub", "worker", "coordinator"] as const).map(
+      (part) => new Part(part, `storm_memory`),
+    ) as [Part, Part, Part];
+    const to = { worker, coordinator };
+    let asked = 0;
+    let wanted = 0;
+    let answered = 0;
+    const ask = (): void => {
+      if (asked < wanted) hub.request(`k${asked++}`, { n: 1 });
+    };
+    hub.hears = ({ command, stream, tuple }) => {
+      if (command !== "emit") return;
+      const values = tuple as [string, string];
+      if (stream !== toNb) {
+        const part = stream === "stream-to-bolt-coordinator" ? "coordinator" : "worker";
+        return void to[part].tuple("bolt-hub", String(stream), ...values);
+      }
+      const items = JSON.parse(values[1]) as Publication[];
+      hub.tuple("bolt-to-nb", "done", values[0], JSON.stringify(items.map(({ id }) => id)));
+      answered += items.length;
+      for (const _ of items) ask();
+    };
+    worker.hears = ({ command, tuple }) => {
+      if (command === "emit") hub.tuple("bolt-worker", "out", ...(tuple as unknown[]));
+    };
+    coordinator.hears = ({ command, stream, tuple }) => {
+      if (command === "emit") hub.tuple("bolt-coordinator", String(stream), ...(tuple as unknown[]));
+    };
+    const heapsAfter = async (requests: number): Promise<number[]> => {
+      wanted = requests;
+      for (let first = 0; first < 100; first++) ask();
+      await vi.waitUntil(() => answered >= requests, { ...patient, timeout: 240_000 });
+      return Promise.all([hub, worker, coordinator].map((part) => part.heap()));
+    };
+    const some = await heapsAfter(3000);
+    const many = await heapsAfter(12_000);
+    // A hundred bytes of each would be more.
+    for (const [part, heap] of many.entries()) expect(heap - (some[part] ?? 0)).toBeLessThan(900_000);
+  });
 
   test("has no more runs in memory than fit: what comes beyond them is failed, and comes again", async () => {
     const hub = new Part(
