@@ -66,15 +66,15 @@ export class CommittedRuns {
     const before = this.find(key);
     if (before !== undefined) return before;
     let found: ColdRead;
-    let checkpoints: number | undefined;
+    let deletions: number | undefined;
     // It may have come into memory, ended, and lost its row to a checkpoint while the store was asked. Then its answer is there by now.
     do {
-      checkpoints = this.#source.tenure()?.residency.checkpoints;
+      deletions = this.#source.tenure()?.residency.deletions;
       found = await this.#read(key);
     } while (
       found.run !== undefined &&
       found.answer === undefined &&
-      this.#source.tenure()?.residency.checkpoints !== checkpoints
+      this.#source.tenure()?.residency.deletions !== deletions
     );
     // It has ended while the store was asked, so its answer is there by now.
     if (found.answer === undefined && this.#hasEndedRow(key)) found = await this.#read(key);

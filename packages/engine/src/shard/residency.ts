@@ -123,6 +123,7 @@ export class Residency {
   };
   /** How many checkpoints were committed: they write rows, and let runs leave the memory. */
   #checkpoints = 0;
+  #deletions = 0;
   /** Runs that the last checkpoint left in memory. */
   #kept = 0;
   /** Stored runs that are due before this point are in memory. */
@@ -154,9 +155,9 @@ export class Residency {
     return this.#weight;
   }
 
-  /** How many checkpoints were committed: they delete the rows of runs that have ended. */
-  get checkpoints(): number {
-    return this.#checkpoints;
+  /** How often rows of runs that have ended were deleted. */
+  get deletions(): number {
+    return this.#deletions;
   }
 
   /** When to look in the store for runs that are due. */
@@ -622,6 +623,7 @@ export class Residency {
   /** The part of a checkpoint that was made last is committed. */
   swept(): void {
     this.#checkpoints++;
+    if (this.#sweeping.ended.length > 0) this.#deletions++;
     for (const key of this.#sweeping.ended) {
       this.#endedStored.delete(key);
       // It has ended with this batch.
