@@ -115,24 +115,22 @@ export function unknownCommand(commands: readonly Command[], words: readonly str
   );
   if (group.length === 0) {
     const names = new Set(commands.flatMap(({ name }) => [name, name.split(" ")[0] as string]));
-    const meant = closest([first, `${first} ${second}`], [...names]);
-    return usageError(`there is no command ${first}${meant === undefined ? "" : `. Did you mean ${meant}?`}`);
+    return usageError(`there is no command ${first}${hint([first, `${first} ${second}`], [...names])}`);
   }
   const known = `${first} takes one of ${group.join(", ")}`;
   if (second === "") return usageError(known);
-  const meant = closest([second], group);
-  return usageError(`${known}, not ${second}${meant === undefined ? "" : `. Did you mean ${meant}?`}`);
+  return usageError(`${known}, not ${second}${hint([second], group)}`);
 }
 
-/** The name that differs least from one of the words, if that is little. */
-function closest(words: readonly string[], names: readonly string[]): string | undefined {
+/** Which name may have been meant: the one that differs least from one of the words, if that is little. */
+function hint(words: readonly string[], names: readonly string[]): string {
   const near = names
     .flatMap((name) =>
       words.map((word) => ({ name, far: distance(word, name), most: Math.max(1, name.length / 4) })),
     )
     .filter(({ far, most }) => far <= most)
     .toSorted((one, other) => one.far - other.far);
-  return near[0]?.name;
+  return near[0] === undefined ? "" : `. Did you mean ${near[0].name}?`;
 }
 
 /** How many characters must be put in, left out, replaced or swapped with the next one to make one word another one. */
