@@ -397,8 +397,7 @@ function operationHub<Schema extends z.ZodType>(
       Recalling: (s) =>
         s.call(spokes.recall, {
           ...recall,
-          ok: (_data, { recalled, isFreed = false }) =>
-            s.raise(recalled === "settled" && isFreed ? "Freed" : recalledAs[recalled]),
+          ok: (_data, output) => s.raise(afterRecall(output)),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
@@ -414,29 +413,28 @@ function operationHub<Schema extends z.ZodType>(
       RecallingStill: (s) =>
         s.call(spokes.recall, {
           ...recall,
-          ok: (_data, { recalled, isFreed = false }) =>
-            s.raise(recalled === "settled" && isFreed ? "Freed" : recalledAs[recalled]),
+          ok: (_data, output) => s.raise(afterRecall(output)),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
 
       Clearing: (s) =>
         s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
-          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
+          done: (data) => s.raise(afterCleanUp(data)),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
       AnsweringDone: (s) => s.answer(replyOf, { next: "Next" }),
       ClearingStill: (s) =>
         s.sequence([s.step(spokes.ensure, clear), s.step(spokes.settle, settle)], {
-          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
+          done: (data) => s.raise(afterCleanUp(data)),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
 
       Undoing: (s) =>
         s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
-          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
+          done: (data) => s.raise(afterCleanUp(data)),
           failed: "TakesLong",
           after: { TakesLong: cleanUpMs },
         }),
@@ -444,7 +442,7 @@ function operationHub<Schema extends z.ZodType>(
         s.answer(({ code, reason }, done) => done.fail(code ?? "timeout", reason), { next: "Next" }),
       UndoingStill: (s) =>
         s.sequence([s.step(spokes.ensure, goBack), s.step(spokes.undo, undo)], {
-          done: ({ isFreed }) => s.raise(isFreed ? "Freed" : "Next"),
+          done: (data) => s.raise(afterCleanUp(data)),
           failed: "GaveUp",
           after: { GaveUp: monthMs },
         }),
@@ -485,6 +483,10 @@ const recall = {
 
 /** What follows from what has come of a commit. */
 const recalledAs = { open: "Open", committed: "Stands", settled: "Nothing" } as const;
+const afterRecall = ({ recalled, isFreed }: Given & { readonly recalled: keyof typeof recalledAs }) =>
+  recalled === "settled" && isFreed === true ? "Freed" : recalledAs[recalled];
+
+const afterCleanUp = ({ isFreed }: Data) => (isFreed ? "Freed" : "Next");
 
 /** The way back. */
 const goBack = {
