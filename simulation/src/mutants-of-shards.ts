@@ -2,6 +2,7 @@ import type { Mutant } from "./mutant.ts";
 
 const shard = "packages/engine/src/shard/shard.ts";
 const decider = "packages/engine/src/shard/decider.ts";
+const recorder = "packages/engine/src/shard/recorder.ts";
 const logProgress = "packages/engine/src/shard/log-progress.ts";
 const pipeline = "packages/engine/src/shard/pipeline.ts";
 const records = "packages/engine/src/shard/records.ts";
@@ -412,9 +413,9 @@ export const mutantsOfShards: readonly Mutant[] = [
   },
   {
     name: "bring no answer to the shard of the caller",
-    file: decider,
-    from: '    if (carrier !== undefined) this.#atOnce.push({ kind: "tell", ...carrier });\n',
-    to: '    if (carrier !== undefined && answer?.kind !== "error") this.#atOnce.push({ kind: "tell", ...carrier });\n',
+    file: recorder,
+    from: '    if (carrier !== undefined) this.atOnce.push({ kind: "tell", ...carrier });\n',
+    to: '    if (carrier !== undefined && answer?.kind !== "error") this.atOnce.push({ kind: "tell", ...carrier });\n',
     world: "cluster",
   },
   {

@@ -17,6 +17,7 @@ const takeUp = "packages/engine/src/shard/take-up.ts";
 const shard = "packages/engine/src/shard/shard.ts";
 const suspectTurns = "packages/engine/src/shard/suspect-turns.ts";
 const decider = "packages/engine/src/shard/decider.ts";
+const recorder = "packages/engine/src/shard/recorder.ts";
 const engineTime = "packages/engine/src/shard/engine-time.ts";
 const pipeline = "packages/engine/src/shard/pipeline.ts";
 const records = "packages/engine/src/shard/records.ts";
@@ -261,14 +262,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "forget a retry that another process has begun",
     file: decider,
-    from: "    if (isRetrying(run)) this.#carryRedelivery(run);\n",
+    from: "    if (isRetrying(run)) this.#recorder.carryRedelivery(run);\n",
     to: "",
   },
   {
     name: "do not tell a hub that its child run has answered",
-    file: decider,
-    from: '    this.#atOnce.push({ kind: "input", key: parent.key, input });',
-    to: '    if (run.createdAt % 3 > 0) this.#atOnce.push({ kind: "input", key: parent.key, input });',
+    file: recorder,
+    from: '    this.atOnce.push({ kind: "input", key: parent.key, input });',
+    to: '    if (run.createdAt % 3 > 0) this.atOnce.push({ kind: "input", key: parent.key, input });',
   },
   {
     name: "begin suspects together with all others",
@@ -644,8 +645,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "do not give a place on when its run has ended",
-    file: decider,
-    from: '    if (lane?.canGrant === true) this.#atOnce.push({ kind: "free", lane });\n',
+    file: recorder,
+    from: '    if (lane?.canGrant === true) this.atOnce.push({ kind: "free", lane });\n',
     to: "",
   },
   {
@@ -704,9 +705,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "begin no run that carries a post",
-    file: decider,
-    from: '        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });\n',
-    to: '        if (effect.posted.type === "told") this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });\n',
+    file: recorder,
+    from: '        this.atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });\n',
+    to: '        if (effect.posted.type === "told") this.atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });\n',
   },
   {
     name: "let the posts of one run to another overtake each other",

@@ -1,4 +1,4 @@
-import { WheelworkError, type RunEvent, type RunLane } from "@wheelwork/core";
+import { WheelworkError } from "@wheelwork/core";
 import {
   beforeStored,
   accept,
@@ -19,11 +19,8 @@ import {
   callersCancel,
   redeliver,
   restore,
-  spansOf,
   start,
-  step,
   type Callback,
-  type Effect,
   type Env,
   type ExclusiveDefinition,
   type HubDefinition,
@@ -31,11 +28,10 @@ import {
   type Input,
   type Run,
 } from "@wheelwork/core/kernel";
-import { callHubName, outcomeCarrierOf, remoteCallOf } from "../ports/calls.ts";
+import { callHubName, remoteCallOf } from "../ports/calls.ts";
 import { placeOf } from "../ports/damage.ts";
 import { childKey, keyReused, toldSpoke } from "../ports/keys.ts";
-import { addressed, carrierOf } from "../ports/posts.ts";
-import { contextOf, linkOf } from "../ports/trace.ts";
+import { contextOf } from "../ports/trace.ts";
 import type { Commit, EngineEvent, StoredAnswer } from "../ports/ports.ts";
 import type { Batch, Culprit, LiveRun } from "./batch.ts";
 import { Carried, isLong, type CarriedItem } from "./carried.ts";
@@ -51,20 +47,8 @@ import type {
 } from "./items.ts";
 import { arrivalOf, demandLane, LaneKeeper, refusalOf, type ArrivalOptions } from "./lane-keeper.ts";
 import type { Lane } from "./lanes.ts";
-import {
-  calleesOutcome,
-  noteDeaths,
-  noteFailure,
-  noteGiver,
-  noteSpans,
-  outcomeInput,
-  outcomeOf,
-  replyOf,
-  startOptions,
-  storedAnswer,
-  withoutSecrets,
-} from "./records.ts";
-import { stage } from "./residency.ts";
+import { replyOf, startOptions, storedAnswer } from "./records.ts";
+import { Recorder } from "./recorder.ts";
 
 /** How deep hubs may call one another. */
 const maxCallDepth = 32;
@@ -93,29 +77,30 @@ const maxPauseMs = 3_600_000;
  */
 export class Decider {
   readonly #options: DeciderOptions;
-  readonly #atOnce: AtOnceItem[] = [];
-  readonly #carried = new Carried();
+  readonly #recorder: Recorder;
+  readonly #atOnce: AtOnceItem[];
+  readonly #carried: Carried;
   readonly #lanes: LaneKeeper;
   /** One object for all decisions, since they keep nothing of it. */
   readonly #env: { -readonly [Field in keyof Env]: Env[Field] };
-  /** Number of the last sealed batch. */
-  #seq: number;
-  /** Engine time of that batch. */
+  /** Engine time of the last sealed batch. */
   #committedAt: number;
 
   constructor(options: DeciderOptions) {
     this.#options = options;
-    this.#seq = options.seq;
+    this.#recorder = new Recorder(options);
+    this.#atOnce = this.#recorder.atOnce;
+    this.#carried = this.#recorder.carried;
     this.#committedAt = options.since;
     this.#env = { now: 0, since: options.since, random: 0, maxOpened: options.openedCalls };
     this.#lanes = new LaneKeeper(
       options.residency,
       {
-        record: (batch, live, events) => void this.#record(batch, live, events),
+        record: (batch, live, events) => void this.#recorder.record(batch, live, events),
         decide: (batch, live, input, now) => void this.#decide(batch, live, input, now),
         envAt: (now) => this.#envAt(now),
         definition: (hub) => this.#definition(hub),
-        nextSeq: () => this.#seq + 1,
+        nextSeq: () => this.#recorder.seq + 1,
         culprit: (key) => this.#culprit(key),
         carry: (item) => this.#carried.push(item),
         atOnce: (key, input) => void this.#atOnce.push({ kind: "input", key, input }),
@@ -126,7 +111,7 @@ export class Decider {
 
   /** Number of the last sealed batch. */
   get seq(): number {
-    return this.#seq;
+    return this.#recorder.seq;
   }
 
   /** How many items wait for a batch that follows. */
@@ -195,8 +180,8 @@ export class Decider {
     const { parent } = run.origin;
     if (culprits.get(key)?.isRow === true) this.#carried.push({ kind: "endRefused", key });
     if (isUnbegun(run)) this.#carried.push({ kind: "begin", key });
-    if (isRetrying(run)) this.#carryRedelivery(run);
-    this.#carryOpening(live);
+    if (isRetrying(run)) this.#recorder.carryRedelivery(run);
+    this.#recorder.carryOpening(live);
     // A caller that cannot be read has not closed the call.
     if (parent !== undefined && run.answer === undefined && residency.damageOf(parent.key) === undefined) {
       const caller = residency.get(parent.key)?.run;
@@ -237,7 +222,7 @@ export class Decider {
       key: run.key,
       events: history.slice(batchFrom),
     }));
-    const seq = ++this.#seq;
+    const seq = this.#recorder.nextSeq();
     const answers: StoredAnswer[] = [];
     for (const { run, firstSeq } of new Set(batch.answers)) {
       const isViewed = this.#options.hubs.get(run.hub)?.view !== undefined;
@@ -314,7 +299,7 @@ export class Decider {
     const definition = this.#definition(hub);
     const begin = (options: ArrivalOptions): void => {
       const live = this.#options.residency.begin(key);
-      this.#record(batch, live, accept(definition, key, options, this.#envAt(now)));
+      this.#recorder.record(batch, live, accept(definition, key, options, this.#envAt(now)));
       this.#carried.push({ kind: "begin", key });
     };
     const options = { request, hash: "", ...(trace === undefined ? {} : { trace }) };
@@ -329,7 +314,7 @@ export class Decider {
       begin(options);
       const live = this.#options.residency.get(key);
       const answer = { kind: "error", code: "WW_INCIDENT", message: (error as Error).message } as const;
-      if (live !== undefined) this.#record(batch, live, [{ type: "ended", at: now, answer }]);
+      if (live !== undefined) this.#recorder.record(batch, live, [{ type: "ended", at: now, answer }]);
     }
   }
 
@@ -364,10 +349,6 @@ export class Decider {
     else this.#decide(batch, live, { kind: "cancel", id: callersCancel }, now);
   }
 
-  #carryRedelivery({ key, calls }: Run): void {
-    this.#carried.push({ kind: "redeliver", key, calls: [...calls.keys()] });
-  }
-
   #redeliver(batch: Batch, live: LiveRun, calls: readonly number[], now: number): void {
     const { run } = live;
     const { openedCalls: most } = this.#options;
@@ -376,7 +357,7 @@ export class Decider {
     const env = this.#envAt(now);
     env.memory = undefined;
     for (const events of redeliver(this.#definition(run.hub), run, calls.slice(0, most), env)) {
-      this.#record(batch, live, events);
+      this.#recorder.record(batch, live, events);
       this.#envAt(now);
     }
     if (isRetrying(run)) this.#carried.push({ kind: "redeliver", key: run.key, calls: calls.slice(most) });
@@ -385,14 +366,8 @@ export class Decider {
   #followSome(batch: Batch, { live, many, from }: CarriedItem & { kind: "many" }): void {
     const to = from + this.#options.openedCalls;
     for (const call of many.calls.slice(from, to))
-      for (const effect of many.each(call)) this.#follow(batch, live, effect);
+      for (const effect of many.each(call)) this.#recorder.follow(batch, live, effect);
     if (to < many.calls.length) this.#carried.push({ kind: "many", live, many, from: to });
-  }
-
-  #carryOpening(live: LiveRun): void {
-    if (live.opens || !isOpening(live.run)) return;
-    live.opens = true;
-    this.#carried.push({ kind: "open", key: live.run.key });
   }
 
   #openMore(batch: Batch, live: LiveRun | undefined, now: number): void {
@@ -407,7 +382,7 @@ export class Decider {
     if (!isUnbegun(run)) return;
     const culprit = this.#culprit(run.key);
     if (culprit !== undefined) this.#park(batch, live, culprit, unbegun, now);
-    else this.#record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
+    else this.#recorder.record(batch, live, begin(this.#definition(run.hub), run, this.#envAt(now)));
   }
 
   /**
@@ -426,7 +401,7 @@ export class Decider {
     // A death counts for a suspect, and a retry gives it all its tries again.
     const isDropped = isOurs || input.kind === "begin" || input.kind === "died";
     const kept = isDropped ? ({ kind: "buffered" } as const) : input;
-    this.#record(batch, live, [incidentOf(error, kept, this.#envAt(now))]);
+    this.#recorder.record(batch, live, [incidentOf(error, kept, this.#envAt(now))]);
   }
 
   #endRefused(batch: Batch, live: LiveRun, now: number): void {
@@ -435,7 +410,7 @@ export class Decider {
     const { message } = culprit.error;
     if (live.run.status === "pending") {
       const answer = { kind: "error", code: "WW_INCIDENT", message } as const;
-      return this.#record(batch, live, [{ type: "ended", at: now, answer }]);
+      return this.#recorder.record(batch, live, [{ type: "ended", at: now, answer }]);
     }
     if (live.run.status === "running") this.#park(batch, live, culprit, { kind: "buffered" }, now);
     this.#decide(batch, live, { kind: "resolve", id: "store", message }, now);
@@ -447,12 +422,13 @@ export class Decider {
     if (run.calls.get(number) !== call) return;
     const key = childKey(run.key, number);
     const refused = this.#culprit(key)?.error.message;
-    if (refused !== undefined) return this.#refuseChild(run, call, refused);
+    if (refused !== undefined) return this.#recorder.refuseChild(run, call, refused);
     const depth = this.#lanes.depthOf(run) + 1;
     const damage = this.#options.residency.damageOf(key);
-    if (damage !== undefined) return this.#refuseChild(run, call, placeOf(damage), "WW_STORE_CORRUPT");
+    if (damage !== undefined)
+      return this.#recorder.refuseChild(run, call, placeOf(damage), "WW_STORE_CORRUPT");
     if (depth > maxCallDepth)
-      return this.#refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
+      return this.#recorder.refuseChild(run, call, `hubs call one another more than ${maxCallDepth} deep`);
     const parent = { key: run.key, call: number };
     const trace = contextOf(this.#options.tracing, run, { kind: "attempt", call: number, attempt: 1 });
     const definition = this.#definition(callee);
@@ -470,9 +446,9 @@ export class Decider {
         return this.#begin(batch, key, this.#definition(callHubName), { ...options, request: carried }, now);
       }
       const busy = this.#lanes.arrive(batch, arrival, now);
-      if (busy?.kind === "error") this.#refuseChild(run, call, busy.message, "WW_BUSY");
+      if (busy?.kind === "error") this.#recorder.refuseChild(run, call, busy.message, "WW_BUSY");
     } catch (error) {
-      this.#refuseChild(run, call, (error as Error).message);
+      this.#recorder.refuseChild(run, call, (error as Error).message);
     }
   }
 
@@ -497,7 +473,7 @@ export class Decider {
       const { priority } = item;
       const later = { ...options, startAt, ...(priority === undefined ? {} : { priority }) };
       const postponed = postpone(definition, later, this.#envAt(now));
-      this.#record(batch, this.#options.residency.begin(key), [postponed]);
+      this.#recorder.record(batch, this.#options.residency.begin(key), [postponed]);
     } else if (exclusive === undefined) this.#begin(batch, key, definition, options, now);
     else if (!this.#arrive(batch, item, definition, exclusive, options, now)) return;
     batch.effects.accepted.push({ item, known: false });
@@ -536,7 +512,10 @@ export class Decider {
     // The store may take anything but the request.
     const accepted = pend(this.#definition(item.hub), { request: null, hash, caller }, this.#envAt(now));
     const answer = { kind: "error", code: "WW_DEFECT", message: error.message } as const;
-    this.#record(batch, this.#options.residency.begin(key), [accepted, { type: "ended", at: now, answer }]);
+    this.#recorder.record(batch, this.#options.residency.begin(key), [
+      accepted,
+      { type: "ended", at: now, answer },
+    ]);
     batch.effects.accepted.push({ item, known: false });
   }
 
@@ -574,7 +553,7 @@ export class Decider {
     now: number,
   ): void {
     const live = this.#options.residency.begin(key);
-    this.#record(batch, live, start(definition, live.run, options, this.#envAt(now)));
+    this.#recorder.record(batch, live, start(definition, live.run, options, this.#envAt(now)));
   }
 
   /** What the store has said of a run: it is asked once, and what comes then is decided anew. */
@@ -656,13 +635,13 @@ export class Decider {
     env.memory = input.kind === "signal" ? this.#options.retention.memory(now) : undefined;
     if (run.version !== definition.version && run.status === "running") {
       const from = run.version;
-      this.#record(batch, live, migrate(definition, run, input, env));
+      this.#recorder.record(batch, live, migrate(definition, run, input, env));
       if (run.status !== "running") return undefined;
       const event: EngineEvent = { name: "migrated", hub: run.hub, key: run.key, from, to: run.version };
       batch.effects.observed.push(event);
     }
     const decision = decide(definition, run, input, env);
-    this.#record(batch, live, decision.events);
+    this.#recorder.record(batch, live, decision.events);
     for (const again of decision.redeliver ?? []) this.#decide(batch, live, again, now);
     return decision.ignored;
   }
@@ -679,122 +658,7 @@ export class Decider {
     if (definition === undefined) throw new WheelworkError("WW_HUB_UNKNOWN", `this engine has no hub ${hub}`);
     return definition;
   }
-
-  // ---- events: applied in memory, staged for the commit, and what follows from them ----
-
-  #record(batch: Batch, live: LiveRun, events: readonly RunEvent[]): void {
-    if (events.length === 0) return;
-    const { history, run } = live;
-    stage(batch, live, events.length, this.#seq + 1);
-    const { isObserved } = this.#options;
-    for (const made of events) {
-      let event = withoutSecrets(this.#options.hubs, run, made);
-      if (event.type === "incident") event = { ...event, error: this.#options.outcomes.redact(event.error) };
-      else if (event.type === "posted") event = addressed(run, event);
-      if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
-      const spans = isObserved ? spansOf(run, event) : undefined;
-      const effects = step(run, event, this.#options.openedCalls);
-      if (spans !== undefined) noteSpans(batch, run, spans);
-      if (event.type === "died") noteDeaths(batch, run, event);
-      if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
-      history.push(event);
-      for (const effect of effects) this.#follow(batch, live, effect);
-    }
-    noteGiver(batch, run, events);
-    this.#options.deadlines.registerRun(run);
-    this.#carryOpening(live);
-  }
-
-  #follow(batch: Batch, live: LiveRun, effect: Effect): void {
-    const { deadlines } = this.#options;
-    const { run } = live;
-    switch (effect.type) {
-      case "close":
-        deadlines.cancel(effect.call);
-        batch.effects.closed.push(effect.call);
-        return;
-      case "attempt":
-        deadlines.registerCall(effect.call);
-        batch.effects.attempts.push(effect);
-        return;
-      case "callback":
-        deadlines.registerCall(effect.call);
-        return;
-      case "startChild":
-        deadlines.registerCall(effect.call);
-        this.#carried.push({ kind: "child", call: effect.call });
-        return;
-      case "cancelChild":
-        this.#carried.push({ kind: "cancel", key: childKey(run.key, effect.call.number) });
-        return;
-      case "post": {
-        const trace = linkOf(this.#options.tracing, run);
-        this.#atOnce.push({ kind: "tell", ...carrierOf(run, effect.posted), trace });
-        return;
-      }
-      case "answer":
-        this.#answered(batch, live);
-        return;
-      case "end":
-        // The row of an answer says when its run has ended, also if an earlier batch gave the answer.
-        batch.answers.push(live);
-        batch.ended.push(live);
-        if (run.lane !== undefined) this.#freed(run.lane);
-        return;
-      case "redeliver":
-        return this.#carryRedelivery(run);
-      case "many":
-        return this.#carried.push({ kind: "many", live, many: effect, from: 0 });
-      case "park": {
-        // A callback that comes all the same changes nothing.
-        if (run.calls.size <= this.#options.openedCalls)
-          for (const call of run.calls.values()) deadlines.cancel(call);
-        const { hub, key, state, createdAt, trace } = run;
-        batch.effects.parked.push({ hub, key, state, createdAt, trace, error: effect.error });
-        return;
-      }
-    }
-  }
-
-  #freed(of: RunLane): void {
-    const lane = this.#options.residency.lanes.get(of);
-    if (lane?.canGrant === true) this.#atOnce.push({ kind: "free", lane });
-  }
-
-  /** The call ends with an error of the engine. */
-  #refuseChild(run: Run, call: Call, message: string, code: RefusedCode = "WW_DEFECT"): void {
-    const outcome = { kind: "error" as const, code, message };
-    const input = { kind: "outcome" as const, call: call.number, attempt: 1, epoch: run.epoch, outcome };
-    this.#atOnce.push({ kind: "input", key: run.key, input });
-  }
-
-  /** The answer is written and told with the batch. A hub that waits for it gets it as the outcome of its call. */
-  #answered(batch: Batch, live: LiveRun): void {
-    const { run } = live;
-    live.answering = true;
-    batch.answers.push(live);
-    batch.effects.answered.push(live);
-    const { answer, lane, origin } = run;
-    const { parent } = origin;
-    if (lane?.stays === true) this.#atOnce.push({ kind: "joined", run });
-    const spoke = toldSpoke(run);
-    if (spoke !== undefined && answer !== undefined && answer.kind !== "result") {
-      const { key } = run;
-      batch.effects.observed.push({ name: "tell-lost", spoke, key, reason: answer.message });
-    }
-    const carrier = outcomeCarrierOf(run);
-    if (carrier !== undefined) this.#atOnce.push({ kind: "tell", ...carrier });
-    if (parent === undefined || answer === undefined) return;
-    const outcome = run.hub === callHubName ? calleesOutcome(answer) : outcomeOf(answer);
-    const caller = this.#options.residency.fetch(parent.key, batch.found);
-    const call = caller?.run.calls.get(parent.call);
-    if (caller === undefined || call === undefined) return;
-    const input = outcomeInput(call, outcome);
-    this.#atOnce.push({ kind: "input", key: parent.key, input });
-  }
 }
-
-type RefusedCode = "WW_DEFECT" | "WW_BUSY" | "WW_STORE_CORRUPT";
 
 /** The first turn of a run, as what it is parked with. */
 const unbegun = { kind: "start", transformed: true } as const;
