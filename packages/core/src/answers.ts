@@ -1,7 +1,8 @@
 import { end } from "./chart.ts";
 import type { Env, Input } from "./decision.ts";
 import { WheelworkError } from "./errors.ts";
-import type { Failing, HubDefinition } from "./hub.ts";
+import type { HubDefinition } from "./hub.ts";
+import type { Failing } from "./states.ts";
 import { namesOf } from "./keys.ts";
 import type { StateLogic } from "./logic.ts";
 import { isError, plain, scalar, stackOf, synchronous, textOf } from "./plain.ts";

@@ -1,5 +1,6 @@
 import { durationText } from "./duration.ts";
-import { end, stay, type AnyHub, type HubDefinition, type StateDefinition } from "./hub.ts";
+import { end, stay } from "./chart.ts";
+import type { AnyHub, HubDefinition, StateDefinition } from "./hub.ts";
 import type { StateLogic } from "./logic.ts";
 import type { Answer, HistoryEvent } from "./events.ts";
 

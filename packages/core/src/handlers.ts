@@ -1,20 +1,16 @@
 import { WheelworkError } from "./errors.ts";
 import type { Exclusive } from "./exclusive.ts";
 import type { LabelsOf } from "./labels.ts";
+import { end } from "./chart.ts";
 import {
   defineHub,
-  end,
   type AnySchema,
-  type CallView,
   type ErasedSpec,
-  type Failing,
   type Hub,
   type MigratedRun,
   type NewRun,
-  type SignalSchemas,
-  type SignalTypes,
-  type Takes,
 } from "./hub.ts";
+import { type CallView, type Failing, type SignalSchemas, type SignalTypes, type Takes } from "./states.ts";
 import type { Before, DataUnknown, Declared, Once, OnceElse, Seen, Synchronous } from "./inference.ts";
 import type { DeepReadonly } from "./json.ts";
 import {

@@ -27,15 +27,13 @@ export {
   type SignalHandler,
   type WorkHandlers,
 } from "./handlers.ts";
+export { end, stay } from "./chart.ts";
+export { hub, type AnyHub, type Hub, type HubSpec, type MigratedRun, type NewRun } from "./hub.ts";
 export {
   answered,
-  end,
-  hub,
-  stay,
   type AllOptions,
   type AnyEventOf,
   type Answered,
-  type AnyHub,
   type Behaviour,
   type Behaviours,
   type CallOptions,
@@ -46,11 +44,7 @@ export {
   type EndBuilder,
   type EventsOf,
   type Failing,
-  type Hub,
-  type HubSpec,
-  type MigratedRun,
   type MovesOf,
-  type NewRun,
   type Next,
   type OnDeadline,
   type OnFailures,
@@ -65,11 +59,11 @@ export {
   type Row,
   type SequenceStep,
   type SignalSchemas,
-  type SignalTypes,
   type StateBuilder,
   type TimerMs,
   type WaitOptions,
-} from "./hub.ts";
+  type SignalTypes,
+} from "./states.ts";
 export { type TimerClock } from "./timers.ts";
 export type {
   Answer,

@@ -1,7 +1,8 @@
 import type { Problem } from "./errors.ts";
 import type { Exclusive } from "./exclusive.ts";
 import type { HandlersSpec } from "./handlers.ts";
-import type { ErasedSpec, SignalSchemas } from "./hub.ts";
+import type { ErasedSpec } from "./hub.ts";
+import type { SignalSchemas } from "./states.ts";
 import type { SpokeLimit } from "./limit.ts";
 import type { RetryPolicy, RetryRule } from "./retry.ts";
 import type { Schema } from "./schema.ts";

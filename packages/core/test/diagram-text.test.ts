@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { chartOf, toText } from "../src/diagram-text.ts";
-import { end, hub, stay } from "../src/hub.ts";
+import { end, stay } from "../src/chart.ts";
+import { hub } from "../src/hub.ts";
 import type { RunEvent } from "../src/events.ts";
 import type { Schema } from "../src/schema.ts";
 import { spoke } from "../src/spoke.ts";

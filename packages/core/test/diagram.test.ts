@@ -1,7 +1,8 @@
 import { assert, boolean, constantFrom, oneof, property, string, uniqueArray } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { captionOf, pathOf, toDot, toMermaid } from "../src/diagram.ts";
-import { end, hub, stay, type AnyHub } from "../src/hub.ts";
+import { end, stay } from "../src/chart.ts";
+import { hub, type AnyHub } from "../src/hub.ts";
 import type { RunEvent } from "../src/events.ts";
 import type { Schema } from "../src/schema.ts";
 import { spoke } from "../src/spoke.ts";
