@@ -1,7 +1,7 @@
-import { fork } from "node:child_process";
+import { fork, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** One line of the results: the name of the benchmark, and what it measured. */
@@ -174,6 +174,15 @@ export async function inChild<A, R>(what: Phase<A, R>, argument: A, ending: Endi
   else child.disconnect();
   await over;
   return result;
+}
+
+/**
+ * Gives this process one processor of its own, so that the load of another one does not take from it what it is measured by. The result is
+ * whether it could: on Linux with `taskset`, and with two processors at least.
+ */
+export function pinTo(processor: 0 | 1): boolean {
+  if (cpus().length < 2) return false;
+  return spawnSync("taskset", ["-a", "-p", "-c", String(processor), String(process.pid)]).status === 0;
 }
 
 /** Runs a phase in this process, which `inChild` has started. */

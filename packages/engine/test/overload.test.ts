@@ -88,6 +88,35 @@ const keeping = hub(
   },
 );
 
+test("an engine that takes no others looks at no body", async () => {
+  let looked = 0;
+  const counted = hub(
+    "counted",
+    {
+      request: z.object({ n: z.number() }).refine(() => ++looked > 0),
+      reply: z.string(),
+      deadlineMs: day,
+      signals: { go: z.null() },
+      chart: { Waiting: { go: "Gone", Late: "Gone" }, Gone: end },
+      data: () => ({}),
+    },
+    {
+      Waiting: (s) => s.wait({ on: { go: "go" }, deadline: "Late" }),
+      Gone: () => "gone",
+    },
+  );
+  const engine = await sqlite({ hubs: [counted], limits: { liveRuns: 1, horizonMs: 2 * day } });
+  await engine.submit(counted, { n: 1 }, { key: "taken" });
+  const before = looked;
+  expect(before).toBeGreaterThan(0);
+  for (let number = 0; number < 10; number++)
+    expect(await refusal(engine.submit(counted, { n: 1 }, { key: `late-${number}` }))).toContain(
+      "WW_OVERLOADED",
+    );
+  expect(looked).toBe(before);
+  expect(await engine.submit(counted, { n: 1 }, { key: "taken" })).toMatchObject({ known: true });
+});
+
 test("requests are refused by their weight, and taken again when others have ended", async () => {
   const engine = await sqlite({ hubs: [keeping], limits: { memoryBytes: 1_000_000, horizonMs: 2 * day } });
   const send = (number: number): Promise<string> =>

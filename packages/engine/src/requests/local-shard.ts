@@ -56,6 +56,9 @@ export class LocalShard implements ShardAccess {
 
   async submit(request: NewRequest): Promise<boolean> {
     try {
+      // To look at the body of a request costs more than to refuse it.
+      const refusal = this.#shard.refusalOf(request);
+      if (refusal !== undefined) throw refusal;
       return await this.#submit(request);
     } catch (error) {
       if (request.fresh || !(error instanceof WheelworkError) || error.code !== "WW_OVERLOADED") throw error;
@@ -84,7 +87,7 @@ export class LocalShard implements ShardAccess {
       givenBy,
     } = request;
     return new Promise((resolve, reject) => {
-      this.#shard.request({
+      this.#shard.queue({
         kind: "request",
         key,
         hub,

@@ -711,12 +711,9 @@ function keysOf(id: string): readonly string[] {
  * What a request is stored under. A body that the schema refuses may have been accepted under its key before, by another version:
  * its lane is looked for as well as can be.
  */
-function placeOf(
-  definition: HubDefinition,
-  key: string,
-  { valid, invalid }: CheckedBody,
-  request: unknown,
-): string {
+function placeOf(definition: HubDefinition, key: string, body: CheckedBody, request: unknown): string {
+  if (definition.exclusive === undefined) return key;
+  const { valid, invalid } = body;
   let place: string;
   try {
     place = placedKey(definition, key, invalid === undefined ? valid : request);

@@ -31,7 +31,7 @@ export interface CheckedBody {
   /** The request as it is stored: what the schema made of the body. undefined if there is `invalid`. */
   readonly valid: unknown;
   /** Why it is refused: WW_INVALID_REQUEST with every problem, or WW_DEFECT if the hub cannot label it. Under a known key it has its answer all the same. */
-  readonly invalid?: WheelworkError;
+  readonly invalid?: WheelworkError | undefined;
   /** The hash of what the sender sent. It is stored with the request. It takes time. */
   readonly hash: () => string;
   /** Whether the request with this stored hash has the same body. */
@@ -44,22 +44,30 @@ export interface CheckedBody {
  * Two bodies under one key are the same if the sender sent the same. What a schema makes of them says nothing: it may have
  * changed between the two, and it may fill in the time or a random id. But earlier versions of the engine stored the hash of
  * what the schema had made. So a body is also taken for the same if today's schema makes of it what has that hash.
+ *
+ * It is checked when somebody first asks: an engine that has too much to do refuses requests before, and at a third of the cost.
  */
 export function checkBody(definition: HubDefinition, body: unknown): CheckedBody {
   const { name } = definition;
-  const { invalid, valid } = validBody(definition, body);
+  let made: Pick<CheckedBody, "valid" | "invalid"> | undefined;
+  const checked = (): Pick<CheckedBody, "valid" | "invalid"> => (made ??= validBody(definition, body));
   const hash = (): string => {
     const sent = tryPlain(body);
     if (sent.problem === undefined) return hashOf(name, sent.value);
     // An embedder may hand over what is no JSON, such as a date, and the schema makes JSON of it.
-    return invalid === undefined ? hashOf(name, valid) : "";
+    return checked().invalid === undefined ? hashOf(name, checked().valid) : "";
   };
   return {
-    valid,
-    ...(invalid === undefined ? {} : { invalid }),
+    get valid() {
+      return checked().valid;
+    },
+    get invalid() {
+      return checked().invalid;
+    },
     hash,
     isSame: (stored) =>
-      stored !== "" && (stored === hash() || (invalid === undefined && stored === hashOf(name, valid))),
+      stored !== "" &&
+      (stored === hash() || (checked().invalid === undefined && stored === hashOf(name, checked().valid))),
   };
 }
 
@@ -168,7 +176,6 @@ export function placedKey(definition: HubDefinition, key: string, body: unknown)
   return exclusive === undefined ? key : keyInLane(key, exclusive.lane, laneKeyOf(definition, body));
 }
 
-/** @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 /** Whether a text may name who gave a command. */
 export const isGiver = (by: unknown): by is string =>
   typeof by === "string" && by.isWellFormed() && /^[^\p{Cc}]{1,300}$/u.test(by);

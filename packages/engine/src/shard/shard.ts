@@ -55,6 +55,14 @@ const maxRefusals = 2;
 const fewRuns = 256;
 const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
 
+/** What tells whether a request is taken. */
+export interface Arriving {
+  readonly key: string;
+  readonly hub: string;
+  readonly isOwed?: boolean | undefined;
+  readonly beginWithinMs?: number | undefined;
+}
+
 /**
  * The durable loop over one shard: it takes all inputs that are ready, decides them one after the other in memory, writes
  * everything in one transaction, and only then acts.
@@ -256,18 +264,31 @@ export class Shard {
 
   /** Queues a request, or refuses it at once. */
   request(item: RequestItem): void {
-    const refusal = this.#refusal();
-    if (refusal !== undefined) return item.refuse(refusal);
-    this.#turns.handOverAt();
-    // One whose run is in memory takes no room, and is answered whatever comes.
-    const isNew = item.isOwed !== true && this.find(item.key) === undefined;
-    const overload = isNew ? this.#overload(item) : undefined;
-    if (overload === undefined) return this.#push(item);
-    this.#options.observe?.({ name: "refused", hub: item.hub, key: item.key });
-    item.refuse(overloaded(overload));
+    const refusal = this.refusalOf(item);
+    if (refusal === undefined) this.#push(item);
+    else item.refuse(refusal);
   }
 
-  #overload({ beginWithinMs = Number.POSITIVE_INFINITY }: RequestItem): Overload | undefined {
+  /** Queues a request that has no refusal. */
+  queue(item: RequestItem): void {
+    this.#push(item);
+  }
+
+  /** Why a new request is refused now, before anybody has looked at its body: undefined if it is to be queued at once. */
+  refusalOf(request: Arriving): WheelworkError | undefined {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) return refusal;
+    this.#turns.handOverAt();
+    const { key, hub, isOwed } = request;
+    // One whose run is in memory takes no room, and is answered whatever comes.
+    const isNew = isOwed !== true && this.find(key) === undefined;
+    const overload = isNew ? this.#overload(request) : undefined;
+    if (overload === undefined) return undefined;
+    this.#options.observe?.({ name: "refused", hub, key });
+    return overloaded(overload);
+  }
+
+  #overload({ beginWithinMs = Number.POSITIVE_INFINITY }: Arriving): Overload | undefined {
     const { limits } = this.#options;
     // While the shard is read back, nobody can tell whether a run is there: its request waits.
     const liveRuns = this.#working?.residency.size ?? 0;
