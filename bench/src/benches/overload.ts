@@ -122,7 +122,9 @@ const serve = phase(import.meta.url, "serve", async ({ dir }: { dir: string }): 
     await app.listen({ host: "127.0.0.1", port: 0 });
     const { port } = app.server.address() as AddressInfo;
     const peak = await inChild(best, { port });
-    const figures: Figure[] = [{ bench: "overload", load: "closed", pinned: String(pinned), workflows_s: rounded(peak) }];
+    const figures: Figure[] = [
+      { bench: "overload", load: "closed", pinned: String(pinned), workflows_s: rounded(peak) },
+    ];
     for (const times of [1.5, 3]) {
       const seen = (await inChild(openLoop, { port, rate: times * peak })) as { workflows_s: number };
       const ratio = rounded(seen.workflows_s / peak);
