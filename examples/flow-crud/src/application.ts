@@ -199,7 +199,9 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
       store,
       bus,
       observe: (signal) => {
-        if (signal.name === "answered" && signal.answer === "result") {
+        const isOriginal =
+          signal.name === "answered" && (signal.hub === chart.name || signal.hub === service.name);
+        if (isOriginal && signal.answer === "result") {
           // Lost if the process dies now; `catchUp` does it then.
           pool.activate(signal.key).catch(() => {});
         }
