@@ -1,5 +1,6 @@
-import { statSync } from "node:fs";
+import { closeSync, fdatasync, openSync, statSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { promisify } from "node:util";
 import { WheelworkError } from "wheelwork";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -20,6 +21,9 @@ export function openDatabase(
     db = new DatabaseSync(path);
     db.exec("PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA temp_store = MEMORY");
     db.exec(`PRAGMA synchronous = ${durability === "full" ? "FULL" : "NORMAL"}`);
+    // Rows come in the order of ids and addresses, so that each group changes pages everywhere: those are to be in memory, and to be copied
+    // from the log into the file once for many groups.
+    db.exec("PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32768");
     db.exec(schema);
     return db;
   } catch (error) {
@@ -72,6 +76,91 @@ class FileWatch {
   }
 }
 
+/** Puts the content of an open file on the disk. */
+const syncOfSystem = promisify(fdatasync);
+
+type Sync = NonNullable<GroupOptions["sync"]>;
+
+/** How groups are committed. */
+export interface GroupOptions {
+  /** Runs a task after what is ready now. */
+  readonly soon: (task: () => void) => void;
+  /**
+   * After so many milliseconds, the rest of a group waits for a transaction of its own, so that writes that take long do not keep all else
+   * from its turn.
+   */
+  readonly turnMs?: number;
+  /**
+   * `waits`: a commit waits for the disk itself, and nothing else is done meanwhile. `aside`: the disk works beside the event loop, and what
+   * comes meanwhile is the next group. Its answers wait for the disk all the same. Who reads what is written must wait for `settled`.
+   * Default `waits`. Without the durability `full`, and in memory, nothing waits for the disk.
+   */
+  readonly disk?: "waits" | "aside";
+  /** For tests: what puts the log on the disk. */
+  readonly sync?: (file: number) => Promise<void>;
+}
+
+/**
+ * Syncs the log of a database beside the event loop. SQLite writes the log within the commit and, set so, leaves the sync to us. The log is in
+ * the order of the commits, so a sync covers all of them so far. SQLite still syncs by itself what a checkpoint needs: the log before the
+ * file, and the file before the log is used again.
+ */
+class LogSync {
+  readonly #db: DatabaseSync;
+  readonly #path: string;
+  readonly #sync: Sync;
+  #file: number | undefined;
+  /** A sync has failed: nobody knows what of the log is on the disk, and another sync would not tell. */
+  #isBroken = false;
+
+  constructor(db: DatabaseSync, path: string, sync: Sync) {
+    this.#db = db;
+    this.#path = `${path}-wal`;
+    this.#sync = sync;
+  }
+
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
+
+  /** Makes the next commits leave the sync to `sync`. All else that is written waits for the disk: see `end`. */
+  begin(): void {
+    if (this.#isBroken) this.#mend();
+    this.#db.exec("PRAGMA synchronous = NORMAL");
+  }
+
+  end(): void {
+    this.#db.exec("PRAGMA synchronous = FULL");
+  }
+
+  async sync(): Promise<void> {
+    try {
+      // The log is there from the first commit on, and stays as long as the database is open.
+      this.#file ??= openSync(this.#path, "r+");
+      await this.#sync(this.#file);
+    } catch (error) {
+      this.#isBroken = true;
+      throw error;
+    }
+  }
+
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+
+  /**
+   * Writes all that is in the log into the file of the database, which is synced, and begins the log anew: so all is on the disk, and no later
+   * commit follows one that is not. Or it fails again.
+   */
+  #mend(): void {
+    const mended = this.#db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get();
+    if (mended?.["busy"] !== 0)
+      throw new Error("the log cannot be copied into the database, since somebody reads it");
+    this.#isBroken = false;
+  }
+}
+
 /**
  * Many small writes in one transaction. A commit waits for the disk, so what comes in one turn of the event loop shares
  * one commit: a thousand messages cost little more than one.
@@ -84,19 +173,22 @@ export class GroupCommit {
   readonly #soon: (task: () => void) => void;
   readonly #turnMs: number;
   readonly #watch: FileWatch;
+  readonly #log: LogSync | undefined;
   #pending: Pending[] = [];
+  /** The sync that is under way. */
+  #syncing: Promise<void> | undefined;
 
-  /**
-   * `soon` runs a task after what is ready now. After `turnMs` milliseconds, the rest of a group waits for a transaction of its own, so that
-   * writes that take long do not keep all else from its turn.
-   */
-  constructor(db: DatabaseSync, soon: (task: () => void) => void, turnMs = Infinity) {
+  constructor(db: DatabaseSync, options: GroupOptions) {
     this.#db = db;
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#end = db.prepare("COMMIT");
     this.#watch = new FileWatch(db);
-    this.#soon = soon;
-    this.#turnMs = turnMs;
+    this.#soon = options.soon;
+    this.#turnMs = options.turnMs ?? Infinity;
+    const path = db.location();
+    const isFull = db.prepare("PRAGMA synchronous").get()?.["synchronous"] === 2;
+    if (options.disk === "aside" && isFull && path !== null)
+      this.#log = new LogSync(db, path, options.sync ?? syncOfSystem);
   }
 
   /**
@@ -106,8 +198,24 @@ export class GroupCommit {
   run<T>(write: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#pending.push({ write, resolve, reject });
-      if (this.#pending.length === 1) this.#soon(() => this.#commit());
+      if (this.#pending.length === 1 && this.#syncing === undefined) this.#soon(() => this.#commit());
     });
+  }
+
+  /**
+   * Resolves when all that the database shows is on the disk, and holds until the event loop goes on. undefined: it is so now. It is rejected
+   * if nobody knows.
+   */
+  settled(): Promise<void> | undefined {
+    if (this.#syncing !== undefined) return this.#syncing;
+    return this.#log?.isBroken === true ? this.run(() => {}) : undefined;
+  }
+
+  /** Closes the database. What is not on the disk then is rejected. */
+  close(): void {
+    this.#db.close();
+    // A sync that is under way needs the file.
+    if (this.#syncing === undefined) this.#log?.close();
   }
 
   #commit(): void {
@@ -116,21 +224,51 @@ export class GroupCommit {
     const results: unknown[] = [];
     const begin = performance.now();
     try {
+      this.#log?.begin();
       this.#begin.run();
       for (const { write } of group) {
         results.push(write());
         if (performance.now() - begin > this.#turnMs) break;
       }
       this.#end.run();
-      // Nobody is told of what went into a file that has just gone.
-      this.#watch.check();
+      this.#log?.end();
+      if (this.#log === undefined) this.#watch.check();
     } catch (error) {
       if (this.#db.isOpen && this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      if (this.#db.isOpen) this.#log?.end();
       for (const { reject } of group) reject(error);
       return;
     }
     this.#pending = group.splice(results.length);
-    if (this.#pending.length > 0) this.#soon(() => this.#commit());
-    for (const [index, { resolve }] of group.entries()) resolve(results[index] as never);
+    if (this.#log === undefined) {
+      if (this.#pending.length > 0) this.#soon(() => this.#commit());
+      tell(group, results);
+      return;
+    }
+    this.#syncing = this.#syncThenTell(this.#log, group, results);
+    // Who wants to know waits for it.
+    this.#syncing.catch(() => {});
   }
+
+  async #syncThenTell(log: LogSync, group: readonly Pending[], results: readonly unknown[]): Promise<void> {
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      await log.sync();
+      if (!this.#db.isOpen) throw new Error("the database was closed");
+      this.#watch.check();
+    } catch (error) {
+      failure = { error };
+    }
+    this.#syncing = undefined;
+    if (!this.#db.isOpen) log.close();
+    if (this.#pending.length > 0) this.#soon(() => this.#commit());
+    if (failure === undefined) return tell(group, results);
+    for (const { reject } of group) reject(failure.error);
+    throw failure.error;
+  }
+}
+
+/** Tells those who have written what has come of it. Nobody is told before: not of what went into a file that has just gone, either. */
+function tell(group: readonly Pending[], results: readonly unknown[]): void {
+  for (const [index, { resolve }] of group.entries()) resolve(results[index] as never);
 }

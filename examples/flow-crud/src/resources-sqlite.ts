@@ -78,7 +78,7 @@ export class SqliteResourcePool implements ResourcePool {
     this.#rememberMs = options.rememberMs ?? defaults.rememberMs;
     this.#wallMs = options.wallMs ?? Date.now;
     this.#db = openDatabase(path, schema, options.durability);
-    this.#group = new GroupCommit(this.#db, (task) => soon(() => void (this.#closed || task())));
+    this.#group = new GroupCommit(this.#db, { soon: (task) => soon(() => void (this.#closed || task())) });
     const prepared = Object.entries(sql).map(([name, text]) => [name, this.#db.prepare(text)] as const);
     this.#statements = Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
   }

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { WheelworkError } from "wheelwork";
-import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
+import { GroupCommit, openDatabase, type DatabaseDurability, type GroupOptions } from "../database.ts";
 import { BookedFlowStore } from "./booked-flow-store.ts";
 import { Books, type Changes } from "./books.ts";
 import type { Claim } from "./claims.ts";
@@ -29,6 +29,8 @@ export interface SqliteFlowStoreOptions {
   readonly turnMs?: number;
   /** For tests. Runs a task after what is ready now. */
   readonly soon?: (task: () => void) => void;
+  /** For tests. What puts the log on the disk. */
+  readonly sync?: GroupOptions["sync"];
   /** For tests. Milliseconds since 1970. */
   readonly wallMs?: () => number;
 }
@@ -178,7 +180,12 @@ export class SqliteFlowStore extends BookedFlowStore {
     this.#rememberMs = options.rememberMs ?? rememberMs;
     this.#wallMs = options.wallMs ?? Date.now;
     this.#db = openDatabase(path, schema, options.durability);
-    this.#group = new GroupCommit(this.#db, soon, turnMs);
+    this.#group = new GroupCommit(this.#db, {
+      soon,
+      turnMs,
+      disk: "aside",
+      ...(options.sync === undefined ? {} : { sync: options.sync }),
+    });
     const prepared = Object.entries(sql).map(([name, text]) => [name, this.#db.prepare(text)] as const);
     this.#statements = Object.fromEntries(prepared) as Record<keyof typeof sql, StatementSync>;
   }
@@ -209,7 +216,7 @@ export class SqliteFlowStore extends BookedFlowStore {
     if (this.#closed) return;
     this.#closed = true;
     await this.#group.run(() => {}).catch(() => {});
-    this.#db.close();
+    this.#group.close();
   }
 
   #checkOpen(): void {
@@ -220,6 +227,13 @@ export class SqliteFlowStore extends BookedFlowStore {
   }
 
   protected async read<T>(read: (books: Books) => T): Promise<T> {
+    this.#checkOpen();
+    try {
+      // Nobody is told of what the disk does not have yet.
+      await this.#group.settled();
+    } catch (cause) {
+      throw unavailable(cause);
+    }
     this.#checkOpen();
     this.#refresh();
     return read(this.#books);

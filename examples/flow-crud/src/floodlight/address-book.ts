@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { addressOf, isSameRule, type Rule } from "../controller/model.ts";
 import type { BookMark } from "../controller/store.ts";
-import { GroupCommit, openDatabase, type DatabaseDurability } from "../database.ts";
+import { GroupCommit, openDatabase, type DatabaseDurability, type GroupOptions } from "../database.ts";
 
 /**
  * What is to be at an address of a switch:
@@ -98,6 +98,8 @@ export interface AddressBookOptions {
   readonly fenceMs: number;
   readonly soon: (task: () => void) => void;
   readonly wallMs: () => number;
+  /** For tests: what puts the log on the disk. */
+  readonly sync?: GroupOptions["sync"];
 }
 
 /**
@@ -121,7 +123,11 @@ export class AddressBook {
   constructor(options: AddressBookOptions) {
     this.#options = options;
     this.#db = openDatabase(options.path, schema, options.durability);
-    this.#group = new GroupCommit(this.#db, options.soon);
+    this.#group = new GroupCommit(this.#db, {
+      soon: options.soon,
+      disk: "aside",
+      ...(options.sync === undefined ? {} : { sync: options.sync }),
+    });
     this.#floor = Number(
       this.#statement("SELECT coalesce(max(seq), -1) AS floor FROM floor").get()?.["floor"],
     );
@@ -305,7 +311,15 @@ export class AddressBook {
     return known?.seq === seq && known.state === "removed";
   }
 
-  /** All places where a switch should have something, or must not have something that it may have. */
+  /** Resolves when all that the book says is on the disk. It holds until the event loop goes on. */
+  async settled(): Promise<void> {
+    await this.#group.settled();
+  }
+
+  /**
+   * All places where a switch should have something, or must not have something that it may have. Whoever tells the switch so waits for
+   * `settled` first.
+   */
   ofSwitch(switchId: string): Place[] {
     return this.#statement("SELECT * FROM place WHERE switch = ? AND state <> 'absent'")
       .all(switchId)
@@ -331,7 +345,7 @@ export class AddressBook {
 
   close(): void {
     this.#statements.clear();
-    this.#db.close();
+    this.#group.close();
   }
 
   #known(switchId: string, rule: Rule) {

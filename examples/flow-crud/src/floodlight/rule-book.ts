@@ -108,7 +108,7 @@ export class RuleBook {
   constructor(options: RuleBookOptions) {
     this.#options = options;
     this.#db = openDatabase(options.path, schema, options.durability);
-    this.#group = new GroupCommit(this.#db, options.soon);
+    this.#group = new GroupCommit(this.#db, { soon: options.soon });
   }
 
   /** A number that none of the earlier owners of this file has had, and, clocks permitting, no owner of another file. */

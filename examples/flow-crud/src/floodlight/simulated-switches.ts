@@ -70,7 +70,7 @@ export class SimulatedSwitches implements Switches {
   constructor(options: SimulatedOptions) {
     this.#options = options;
     this.#db = openDatabase(options.path, schema, options.durability);
-    this.#group = new GroupCommit(this.#db, options.soon);
+    this.#group = new GroupCommit(this.#db, { soon: options.soon });
     this.#statements = {
       install: this.#db.prepare(
         "INSERT OR IGNORE INTO rule (key, flowid, ruleid, switch) VALUES (?, ?, ?, ?)",

@@ -17,7 +17,7 @@ import {
 import { cookieOfPath } from "../controller/rules.ts";
 import type { Discrepancy, Speaker, SpeakerAnswer, SpeakerCommand } from "../controller/speaker.ts";
 import type { DatabaseDurability } from "../database.ts";
-import { AddressBook, type Noted } from "./address-book.ts";
+import { AddressBook, type AddressBookOptions, type Noted } from "./address-book.ts";
 import { isSettled, repairsOf, type Repairs } from "./repairs.ts";
 import {
   additionOf,
@@ -53,6 +53,8 @@ export interface SwitchSpeakerOptions {
   readonly begin?: (book: AddressBook) => Promise<unknown>;
   /** Called for what a person should look at: a switch that refuses what it should have. */
   readonly onProblem?: (problem: string) => void;
+  /** For tests: what puts the log of the book on the disk. */
+  readonly sync?: AddressBookOptions["sync"];
   /** For tests: the clock. Without `after`, switches are compared only when they connect. */
   readonly clock?: Pick<Clock, "soon" | "wallMs"> & Partial<Pick<Clock, "after">>;
 }
@@ -142,6 +144,7 @@ export class SwitchSpeaker implements Speaker {
       fenceMs: options.fenceMs ?? defaultFenceMs,
       soon: (task) => clock.soon(task),
       wallMs: () => clock.wallMs(),
+      ...(options.sync === undefined ? {} : { sync: options.sync }),
     });
     try {
       await options.begin?.(book);
@@ -475,6 +478,7 @@ export class SwitchSpeaker implements Speaker {
   async #compare({ one, switchId }: Link): Promise<Repairs> {
     const [flows, meters] = await Promise.all([one.flows(), one.meters()]);
     if (this.#book.mayStray(switchId)) await this.#book.disposeOf(switchId, flowMetersIn(one, meters));
+    await this.#book.settled();
     return repairsOf(this.#book.ofSwitch(switchId), { flows, meters });
   }
 
@@ -494,6 +498,7 @@ export class SwitchSpeaker implements Speaker {
       repairs = await this.#compare(link);
       if (repairs.messages.length >= messages.length) break;
     }
+    await this.#book.settled();
     // From here to `apply` nothing is waited for: what the book says is what the switch is told, and commands come after it.
     repairs = repairsOf(this.#book.ofSwitch(switchId), repairs.state);
     for (const problem of repairs.problems) this.#onProblem(`switch ${switchId}: ${problem}`);

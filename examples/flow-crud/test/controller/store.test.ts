@@ -180,6 +180,7 @@ describe("the file", () => {
     const turns: (() => void)[] = [];
     const store = new SqliteFlowStore(join(folder, "flows.db"), {
       turnMs: 0,
+      durability: "normal",
       soon: (task) => void turns.push(task),
     });
     onTestFinished(() => rmSync(folder, { recursive: true }));
