@@ -90,6 +90,8 @@ export interface GroupOptions {
    * from its turn.
    */
   readonly turnMs?: number;
+  /** Runs when a transaction has begun: from then on nobody else writes. If it throws, the group has failed. */
+  readonly begun?: () => void;
   /**
    * `waits`: a commit waits for the disk itself, and nothing else is done meanwhile. `aside`: the disk works beside the event loop, and what
    * comes meanwhile is the next group. Its answers wait for the disk all the same. Who reads what is written must wait for `settled`.
@@ -172,6 +174,7 @@ export class GroupCommit {
   readonly #end: StatementSync;
   readonly #soon: (task: () => void) => void;
   readonly #turnMs: number;
+  readonly #begun: (() => void) | undefined;
   readonly #watch: FileWatch;
   readonly #log: LogSync | undefined;
   #pending: Pending[] = [];
@@ -185,6 +188,7 @@ export class GroupCommit {
     this.#watch = new FileWatch(db);
     this.#soon = options.soon;
     this.#turnMs = options.turnMs ?? Infinity;
+    this.#begun = options.begun;
     const path = db.location();
     const isFull = db.prepare("PRAGMA synchronous").get()?.["synchronous"] === 2;
     if (options.disk === "aside" && isFull && path !== null)
@@ -226,6 +230,7 @@ export class GroupCommit {
     try {
       this.#log?.begin();
       this.#begin.run();
+      this.#begun?.();
       for (const { write } of group) {
         results.push(write());
         if (performance.now() - begin > this.#turnMs) break;

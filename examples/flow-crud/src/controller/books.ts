@@ -1,4 +1,5 @@
 import {
+  areOfSameLayouts,
   claimsOf,
   endpointKeyOf,
   isGone,
@@ -172,16 +173,7 @@ export class Books {
 
   #replace(flowId: string, record: FlowRecord | undefined): void {
     const old = this.#flows.get(flowId);
-    const before = old === undefined ? new Map<string, Claim>() : claimsOf(old);
-    const after = record === undefined ? new Map<string, Claim>() : claimsOf(record);
-    for (const [key, claim] of before) {
-      const next = after.get(key);
-      if (next === undefined || !isSameClaim(claim, next)) this.#release(key, claim);
-    }
-    for (const [key, claim] of after) {
-      const last = before.get(key);
-      if (last === undefined || !isSameClaim(claim, last)) this.#take(key, claim);
-    }
+    if (old === undefined || record === undefined || !areOfSameLayouts(old, record)) this.#claim(old, record);
     const named = old === undefined ? null : (shownLayout(old)?.spec.diverseWith ?? null);
     if (named !== null) this.#diverse.get(named)?.delete(flowId);
     if (record === undefined || isGone(record)) {
@@ -196,6 +188,20 @@ export class Books {
     if (this.#flows.get(flowId)?.concern == null) this.#concerned.delete(flowId);
     else this.#concerned.add(flowId);
     this.#judge(flowId);
+  }
+
+  /** A flow gives back what it has no more, and takes what it has not had. */
+  #claim(old: FlowRecord | undefined, record: FlowRecord | undefined): void {
+    const before = old === undefined ? new Map<string, Claim>() : claimsOf(old);
+    const after = record === undefined ? new Map<string, Claim>() : claimsOf(record);
+    for (const [key, claim] of before) {
+      const next = after.get(key);
+      if (next === undefined || !isSameClaim(claim, next)) this.#release(key, claim);
+    }
+    for (const [key, claim] of after) {
+      const last = before.get(key);
+      if (last === undefined || !isSameClaim(claim, last)) this.#take(key, claim);
+    }
   }
 
   /** Derives the status of a flow anew. */
@@ -281,7 +287,8 @@ export class Books {
     if (more < 0) this.freed++;
     if (kbps === undefined) link.shares.delete(flowId);
     else link.shares.set(flowId, kbps);
-    this.#changes.links.add(link);
+    // What each flow has is written by itself.
+    if (more !== 0) this.#changes.links.add(link);
   }
 
   /** Who has an endpoint. */

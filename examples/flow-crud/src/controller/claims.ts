@@ -112,6 +112,16 @@ const switchesOf = ({ segments }: Path): string[] =>
     ? []
     : [(segments[0] as Path["segments"][number]).from, ...segments.map(({ to }) => to)];
 
+/** The layouts of which a flow has what they need. */
+const layoutsOf = ({ standing, planned }: FlowRecord): Layout[] =>
+  (planned === null ? [standing] : [planned.before, planned.after]).filter((layout) => layout !== null);
+
+/** Whether two records of a flow have the same by their very layouts: most steps change no layout. */
+export function areOfSameLayouts(one: FlowRecord, other: FlowRecord): boolean {
+  const [ones, others] = [layoutsOf(one), layoutsOf(other)];
+  return ones.length === others.length && ones.every((layout, index) => layout === others[index]);
+}
+
 /**
  * All that a flow has, by keys. While two layouts stand side by side, it has what either of them needs. Of a link that both use, it has
  * the larger of both shares and not the sum: its packets take the old way or the new one and never both.
@@ -119,11 +129,9 @@ const switchesOf = ({ segments }: Path): string[] =>
 export function claimsOf(record: FlowRecord): Map<string, Claim> {
   const claims = new Map<string, Claim>();
   const add = (claim: Claim): void => void claims.set(keyOf(claim), claim);
-  const { flowId, standing, planned } = record;
-  const layouts = planned === null ? [standing] : [planned.before, planned.after];
+  const { flowId } = record;
   const shares = new Map<string, number>();
-  for (const layout of layouts) {
-    if (layout === null) continue;
+  for (const layout of layoutsOf(record)) {
     const { source, destination } = layout.spec;
     for (const { switchId, port, vlan } of [source, destination]) {
       add({ kind: "endpoint", switchId, port, vlan, flowId });

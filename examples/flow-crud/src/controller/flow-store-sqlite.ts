@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { WheelworkError } from "wheelwork";
 import { GroupCommit, openDatabase, type DatabaseDurability, type GroupOptions } from "../database.ts";
 import { BookedFlowStore } from "./booked-flow-store.ts";
-import { Books, type Changes } from "./books.ts";
+import { Books, type Changes, type Counters } from "./books.ts";
 import type { Claim } from "./claims.ts";
 import {
   auditOf,
@@ -167,6 +167,8 @@ export class SqliteFlowStore extends BookedFlowStore {
   #books = new Books();
   /** What the file said of writes by others when the books were read; undefined: they must be read. */
   #dataVersion: unknown;
+  /** The counters that the file has. */
+  #counters: Counters | undefined;
   #forgotAt = 0;
   #closed = false;
 
@@ -183,6 +185,7 @@ export class SqliteFlowStore extends BookedFlowStore {
     this.#group = new GroupCommit(this.#db, {
       soon,
       turnMs,
+      begun: () => this.#refresh(),
       disk: "aside",
       ...(options.sync === undefined ? {} : { sync: options.sync }),
     });
@@ -257,9 +260,8 @@ export class SqliteFlowStore extends BookedFlowStore {
     return result;
   }
 
-  /** Does one operation and writes its rows, within the transaction of its group. */
+  /** Does one operation and writes its rows, within the transaction of its group: the books are those of the file. */
   #perform<T>(work: (books: Books, now: number) => T, flowId: string | undefined): T | Failed {
-    this.#refresh();
     const now = this.#wallMs();
     if (flowId !== undefined && !this.#books.has(flowId)) {
       const row = this.#statements.flow.get(flowId);
@@ -295,8 +297,9 @@ export class SqliteFlowStore extends BookedFlowStore {
     for (const [flowId, record] of flows) to.putFlow.run(flowId, textOf(record), goneAtOf(record));
     for (const claim of added.values()) if (claim.kind === "path") to.addPath.run(claim.pathId, claim.flowId);
     for (const claim of added.values()) this.#add(claim);
-    const { version, nextPath } = this.#books.counters;
-    if (flows.size > 0) to.putState.run(version, nextPath);
+    const { counters } = this.#books;
+    if (counters !== this.#counters) to.putState.run(counters.version, counters.nextPath);
+    this.#counters = counters;
     if (now - this.#forgotAt < forgetEveryMs) return;
     this.#forgotAt = now;
     to.forget.run(now - this.#rememberMs);
@@ -351,6 +354,7 @@ export class SqliteFlowStore extends BookedFlowStore {
 
   #load(): void {
     this.#books = booksOf(this.#content());
+    this.#counters = this.#books.counters;
   }
 
   /** What the books are made of. */

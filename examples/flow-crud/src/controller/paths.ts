@@ -92,7 +92,9 @@ export function compareRoutes(one: Route, other: Route): number {
 
 function isUsable({ link, to }: Arc, wish: RouteWish): boolean {
   if (!link.isUp || !to.isConnected || (wish.avoidLinks?.has(link) ?? false)) return false;
-  if (freeFor(link, wish.flowId) < wish.bandwidth) return false;
+  // Most often it is free for anybody.
+  if (link.bandwidth - link.used < wish.bandwidth && freeFor(link, wish.flowId) < wish.bandwidth)
+    return false;
   return to.id === wish.to || to.id === wish.from || !(wish.avoidSwitches?.has(to.id) ?? false);
 }
 

@@ -174,6 +174,8 @@ export function stepsBetween(before: Layout | null, after: Layout | null, all = 
   const [old, next] = [rulesOf(before), rulesOf(after)];
   const oldRules = [...old.inner, ...old.entries];
   const nextRules = [...next.inner, ...next.entries];
+  // A flow that is created replaces nothing.
+  if (oldRules.length === 0) return { ...next, removed: [], restored: [], withdrawn: nextRules };
   const oldAt = new Map(oldRules.map((rule) => [placeOf(rule), rule]));
   const nextAt = new Map(nextRules.map((rule) => [placeOf(rule), rule]));
   const isNew = (rule: Rule): boolean => {

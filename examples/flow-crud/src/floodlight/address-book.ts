@@ -112,7 +112,7 @@ export class AddressBook {
   readonly #group: GroupCommit;
   readonly #statements = new Map<string, StatementSync>();
   /** Places that were read or written lately: one command asks for each of its places several times. */
-  readonly #lately = new Map<string, Row>();
+  readonly #lately = new Lately();
   /** See `Fresh`. */
   #floor: number;
   /** See the table. */
@@ -203,8 +203,7 @@ export class AddressBook {
   }
 
   #row(switchId: string, address: string): Row | undefined {
-    const name = nameOf(switchId, address);
-    const known = this.#lately.get(name);
+    const known = this.#lately.get(switchId, address);
     if (known !== undefined) return known;
     const row = this.#statement("SELECT * FROM place WHERE switch = ? AND address = ?").get(
       switchId,
@@ -212,7 +211,7 @@ export class AddressBook {
     );
     if (row === undefined) return undefined;
     const place = toPlace(row);
-    this.#remember(name, place);
+    this.#lately.put(place);
     return place;
   }
 
@@ -390,12 +389,7 @@ export class AddressBook {
       this.#statement(
         "UPDATE place SET seq = ?, state = ?, rule = ?, previous = ?, meter = ?, at = ? WHERE id = ?",
       ).run(seq, state, JSON.stringify(rule), before, meter, now, id);
-    this.#remember(nameOf(switchId, address), { ...place, id });
-  }
-
-  #remember(name: string, place: Row): void {
-    if (this.#lately.size >= mostRemembered) this.#lately.clear();
-    this.#lately.set(name, place);
+    this.#lately.put({ ...place, id });
   }
 
   /** Writes with the next group. If that is undone, what was remembered meanwhile does not hold. */
@@ -427,7 +421,29 @@ export class AddressBook {
   }
 }
 
-const nameOf = (switchId: string, address: string): string => `${switchId} ${address}`;
+/** Places by switch and address. When there are too many, all are forgotten. */
+class Lately {
+  readonly #bySwitch = new Map<string, Map<string, Row>>();
+  #size = 0;
+
+  get(switchId: string, address: string): Row | undefined {
+    return this.#bySwitch.get(switchId)?.get(address);
+  }
+
+  put(place: Row): void {
+    if (this.#size >= mostRemembered) this.clear();
+    let places = this.#bySwitch.get(place.switchId);
+    if (places === undefined) this.#bySwitch.set(place.switchId, (places = new Map()));
+    const before = places.size;
+    places.set(place.address, place);
+    this.#size += places.size - before;
+  }
+
+  clear(): void {
+    this.#bySwitch.clear();
+    this.#size = 0;
+  }
+}
 
 const isGone = ({ state }: Place): boolean => state === "removed" || state === "absent";
 

@@ -69,9 +69,9 @@ export class SimulatedSwitch {
   /** How many rules it holds; one more is refused. */
   limit = Number.POSITIVE_INFINITY;
   readonly #entries = new Map<string, Entry>();
-  readonly #byCookie = new Map<bigint, Set<Entry>>();
+  readonly #byCookie = new Map<bigint, Entry[]>();
   /** By the port and the VLAN of what they match: of packets, and of questions, few others need to be looked at. */
-  readonly #byPlace = new Map<number, Map<number, Set<Entry>>>();
+  readonly #byPlace = new Map<number, Map<number, Entry[]>>();
   readonly #meters = new Map<number, MeterConfig>();
 
   constructor(number: number) {
@@ -272,7 +272,7 @@ export class SimulatedSwitch {
     if (port === anyPort) return this.#entries.values();
     const ofPort = this.#byPlace.get(port);
     if (ofPort === undefined) return [];
-    return vlan === anyVlan ? [...ofPort.values()].flatMap((set) => [...set]) : (ofPort.get(vlan) ?? []);
+    return vlan === anyVlan ? [...ofPort.values()].flat() : (ofPort.get(vlan) ?? []);
   }
 
   // ---- packets ----
@@ -377,9 +377,15 @@ function placeOf(match: Match): readonly [number, number] {
 }
 
 function keyOf({ tableId, priority, match }: Pick<FlowStats, "tableId" | "priority" | "match">): string {
-  const fields = match.length === 1 ? fieldText(match[0] as Field) : match.map(fieldText).toSorted().join();
+  const [one, other] = match;
+  const fields =
+    match.length === 2
+      ? pairOf(fieldText(one as Field), fieldText(other as Field))
+      : match.map(fieldText).toSorted().join();
   return `${tableId}/${priority}/${fields}`;
 }
+
+const pairOf = (one: string, other: string): string => (one < other ? `${one},${other}` : `${other},${one}`);
 
 function fieldText(field: Field): string {
   if (field.field === "other") return `${field.oxmClass}.${field.code}=${field.bytes.join(".")}`;
@@ -403,14 +409,17 @@ function isIn(field: Field, inPort: number, vlanVid: number, { ethType }: Packet
   }
 }
 
-function addTo<K>(index: Map<K, Set<Entry>>, key: K, entry: Entry): void {
+// Most keys have one entry: an array of it is a fraction of a set.
+function addTo<K>(index: Map<K, Entry[]>, key: K, entry: Entry): void {
   const known = index.get(key);
-  if (known === undefined) index.set(key, new Set([entry]));
-  else known.add(entry);
+  if (known === undefined) index.set(key, [entry]);
+  else known.push(entry);
 }
 
-function dropFrom<K>(index: Map<K, Set<Entry>>, key: K, entry: Entry): void {
+function dropFrom<K>(index: Map<K, Entry[]>, key: K, entry: Entry): void {
   const known = index.get(key);
-  known?.delete(entry);
-  if (known?.size === 0) index.delete(key);
+  if (known === undefined) return;
+  const left = known.filter((one) => one !== entry);
+  if (left.length === 0) index.delete(key);
+  else index.set(key, left);
 }

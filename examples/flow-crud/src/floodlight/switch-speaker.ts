@@ -76,6 +76,12 @@ interface Link {
   cancel: () => void;
 }
 
+/** What puts the rule of an address on its switch. */
+interface Addition {
+  readonly address: string;
+  readonly message: ReturnType<typeof additionOf>;
+}
+
 type Install = Extract<SpeakerCommand, { command: "install" }>;
 type Remove = Extract<SpeakerCommand, { command: "remove" }>;
 type Read = Extract<SpeakerCommand, { command: "read" }>;
@@ -220,7 +226,10 @@ export class SwitchSpeaker implements Speaker {
   async #tell(link: Link, seq: number, noted: readonly Noted[], must: boolean): Promise<SpeakerAnswer> {
     const { switchId, one } = link;
     const attempt = new Attempt();
-    for (const { address } of await this.#heldByOthers(link, noted))
+    const additions = noted.flatMap(({ address, rule }) =>
+      rule.kind === "rule" ? [{ address, message: additionOf(rule) }] : [],
+    );
+    for (const { address } of await this.#heldByOthers(link, additions))
       attempt.refuse(address, `a rule of somebody else is at ${address}`);
     for (const { address, rule } of noted) {
       const reason = noPortIn(link, [rule]);
@@ -230,10 +239,8 @@ export class SwitchSpeaker implements Speaker {
     if (!attempt.isRefused || must) {
       await this.#tellMeters(link, seq, noted, attempt);
       // Something else may have been said meanwhile. From here to `apply` nothing is waited for, so what is said later is told later.
-      const told = noted.flatMap(({ address, rule }) =>
-        rule.kind === "rule" && attempt.isOpen(address) && this.#book.isCurrent(switchId, seq, address)
-          ? [{ address, message: additionOf(rule) }]
-          : [],
+      const told = additions.filter(
+        ({ address }) => attempt.isOpen(address) && this.#book.isCurrent(switchId, seq, address),
       );
       const refused = await refusals(() => one.apply(told.map(({ message }) => message)));
       for (const { index, name, errorType, code } of refused)
@@ -305,10 +312,11 @@ export class SwitchSpeaker implements Speaker {
   }
 
   /** The places where a rule is that is not ours: it would be gone, and nobody would say so. */
-  async #heldByOthers({ one }: Link, noted: readonly Noted[]): Promise<Noted[]> {
-    const rules = noted.filter((place): place is Noted & { rule: FlowRule } => place.rule.kind === "rule");
-    const found = await Promise.all(rules.map(({ rule }) => one.flows({ tableId: 0, match: matchOf(rule) })));
-    return rules.filter(({ address }, index) =>
+  async #heldByOthers({ one }: Link, additions: readonly Addition[]): Promise<Addition[]> {
+    const found = await Promise.all(
+      additions.map(({ message: { match } }) => one.flows({ tableId: 0, match })),
+    );
+    return additions.filter(({ address }, index) =>
       found[index]?.some((stats) => !isOfFlow(stats.cookie) && addressOfFlow(stats) === address),
     );
   }
