@@ -4,6 +4,7 @@ import { cluster } from "./benches/cluster.ts";
 import { entities } from "./benches/entities.ts";
 import { findRequests } from "./benches/find.ts";
 import { flowCreate } from "./benches/flow-create.ts";
+import { flowOperations } from "./benches/flow-operations.ts";
 import { fullStore } from "./benches/full-store.ts";
 import { http } from "./benches/http.ts";
 import { kernel } from "./benches/kernel.ts";
@@ -39,6 +40,7 @@ const benches: readonly Bench[] = [
   storm,
   openflow,
   tenSwitches,
+  flowOperations,
   compareLayouts,
 ];
 
