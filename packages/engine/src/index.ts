@@ -97,6 +97,7 @@ export type {
   LogProgress,
   MaybePromise,
   Message,
+  PinnedStore,
   RequestRow,
   RequestStatus,
   Rows,

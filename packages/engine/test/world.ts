@@ -39,6 +39,8 @@ export interface WorldOptions {
   /** The workers of each process; `sleep` is simulated work, and dies with the process. */
   readonly workers: (sleep: (ms: number) => Promise<void>) => readonly Worker[];
   readonly store?: "memory" | "sqlite";
+  /** Of SQLite: see `SqliteOptions`. */
+  readonly sliceMs?: number;
   readonly limits?: EngineOptions["limits"];
   readonly retentionMs?: number;
   readonly historyRetentionMs?: number;
@@ -73,13 +75,16 @@ export class World {
 
   /** Makes an engine on what is durable, without starting it. */
   boot(faults = this.#options.faults): Engine {
-    const { workers, limits, retentionMs, historyRetentionMs, maxDowntimeMs, random, drainMs } =
+    const { workers, limits, retentionMs, historyRetentionMs, maxDowntimeMs, random, drainMs, sliceMs } =
       this.#options;
+    const sliced = sliceMs === undefined ? {} : { sliceMs };
     const process = this.clock.process();
     this.#process = process;
     this.#durable = this.#durable?.reopen() ?? new MemoryStore();
     const inner: Store =
-      this.#path === undefined ? this.#durable : new SqliteStore(this.#path, { durability: "normal" });
+      this.#path === undefined
+        ? this.#durable
+        : new SqliteStore(this.#path, { durability: "normal", ...sliced });
     const { later, ...others } = faults ?? {};
     this.store = new FaultyStore(inner, {
       ...others,

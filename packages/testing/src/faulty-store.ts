@@ -15,6 +15,7 @@ import type {
   Found,
   LaneRun,
   MaybePromise,
+  PinnedStore,
   StoreFilter,
   RequestList,
   RequestRow,
@@ -124,6 +125,18 @@ export class FaultyStore implements Store {
 
   facets(filter: StoreFilter): MaybePromise<readonly FacetCount[]> {
     return this.#read((store) => store.facets(filter));
+  }
+
+  /** What is delayed is not pinned. */
+  pin(): PinnedStore | undefined {
+    if (this.crashed || this.#plan.later !== undefined) return undefined;
+    const pinned = this.inner.pin?.();
+    if (pinned === undefined) return undefined;
+    return {
+      list: (list) => this.#read(() => pinned.list(list)),
+      facets: (filter) => this.#read(() => pinned.facets(filter)),
+      end: () => pinned.end(),
+    };
   }
 
   purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number> {

@@ -255,7 +255,23 @@ export function listConformance(test: StoreTest): void {
     }).toSorted((a, b) => a.answeredAt - b.answeredAt);
     await owner.checkpoint({ runs });
     await owner.commit({ answers });
-    const rows: readonly (StoredRun | StoredAnswer)[] = [...runs, ...answers];
+    const rows: (StoredRun | StoredAnswer)[] = [...runs, ...answers];
+    /** One request comes, and a run moves on or ends. */
+    const moveOn = async (round: number): Promise<void> => {
+      const of = common();
+      const answeredAt = of.createdAt + took();
+      const came = answer(`m${round}`, { ...of, answeredAt, endedAt: answeredAt });
+      rows.push(came);
+      const { key, hub, createdAt } = random.pick(runs);
+      const index = rows.findIndex((row) => row.key === key);
+      const moved = run(key, { hub, createdAt, activity: "waiting", attempts: random.int(4) });
+      const isOver = index >= 0 && random.chance(0.2);
+      if (isOver) rows.splice(index, 1);
+      else if (index >= 0) rows[index] = moved;
+      const runsNow = index < 0 || isOver ? [] : [moved];
+      const checkpoint = { runs: runsNow, ended: isOver ? [key] : [], histories: [] };
+      await owner.commit({ answers: [came], checkpoint });
+    };
     const perhaps = <T extends object>(likely: number, part: () => T): T | undefined =>
       random.chance(likely) ? part() : undefined;
     const between = (value: () => number) => {
@@ -289,18 +305,53 @@ export function listConformance(test: StoreTest): void {
       const place = after && { createdAt: after.createdAt, key: after.key };
       const list = { ...filter, order, limit, ...(place === undefined ? {} : { after: place }) };
       const wanted = meant.filter((row) => isListedAfter(row, list)).slice(0, limit);
+      const pinned = store.pin?.();
+      const listed = (pinned ?? store).list(list);
+      const counted = (pinned ?? store).facets(filter);
+      // What comes meanwhile is for those who look later.
+      if (pinned !== undefined) await moveOn(round);
       same(
-        await keysOf(store, list),
+        (await listed).map(({ key }) => key),
         wanted.map(({ key }) => key),
         why,
       );
-      const counts = await store.facets(filter);
       strictEqual(
-        counts.reduce((sum, { count }) => sum + count, 0),
+        (await counted).reduce((sum, { count }) => sum + count, 0),
         meant.length,
         why,
       );
+      pinned?.end();
     }
+  });
+
+  test("lists and counts what was committed when it was pinned, whatever comes then", async ({
+    store,
+    reopen,
+  }, owner) => {
+    await writeMixed(owner);
+    const first = store.pin?.();
+    // A store that reads at once, or beside the loop, need not.
+    if (first === undefined) return;
+    const before = { rows: await store.list({ limit: 100 }), counts: await store.facets({}) };
+    await owner.commit({ answers: [answer("b1", { createdAt: 6_000_000, hub: "a new facet" })] });
+    const second = store.pin?.();
+    await owner.checkpoint({ runs: [run("r1", { createdAt: 1_000, state: "B" })], ended: ["r5"] });
+    for (const one of [first, second]) {
+      same(
+        (await one?.list({ limit: 100, status: "running" }))?.map(({ key, state }) => `${key} ${state}`),
+        ["r6 A", "r3 B", "r2 B", "r1 A"],
+      );
+      same((await one?.list({ limit: 100, status: "incident" }))?.length, 3);
+    }
+    same(await first.list({ limit: 100 }), before.rows);
+    same(await first.facets({}), before.counts);
+    same((await second?.list({ limit: 1 }))?.[0]?.key, "b1");
+    first.end();
+    second?.end();
+    same(await keysOf(store, { limit: 100, state: "B" }), ["r3", "r2", "r1"]);
+    // One that nobody has ended does not keep the store open.
+    store.pin?.();
+    return reopen();
   });
 
   test("counts incidents by their messages, also once they go on", async ({ store }, owner) => {

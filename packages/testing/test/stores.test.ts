@@ -12,7 +12,8 @@ const inMemory = (store: MemoryStore): OpenedStore => ({
 });
 
 const inFile = (folder: string): OpenedStore => {
-  const store = new SqliteStore(join(folder, "store.db"));
+  // What is pinned is read in as many turns of the loop as it can be.
+  const store = new SqliteStore(join(folder, "store.db"), { sliceMs: 0 });
   return {
     store,
     reopen: () => {

@@ -389,6 +389,12 @@ export interface Store {
    */
   facets(filter: StoreFilter): MaybePromise<readonly FacetCount[]>;
   /**
+   * Lists and counts of what is committed by now. They may take many turns of the loop, and what is committed meanwhile changes
+   * nothing in them. undefined: that is not possible now. Then, and if the store lacks this, whoever lists or counts takes into account
+   * what happens meanwhile.
+   */
+  pin?(): PinnedStore | undefined;
+  /**
    * @throws WheelworkError WW_STORE_REFUSED when the store never takes such content (a text that is too long, a value that it
    * cannot hold). Nothing was written then.
    */
@@ -424,6 +430,12 @@ export interface Store {
   /** How large the store is, with its log. Absent: it cannot tell, or others know better. */
   sizeBytes?(): MaybePromise<number>;
   close(): MaybePromise<void>;
+}
+
+/** What a store had at one moment. */
+export interface PinnedStore extends Pick<Store, "list" | "facets"> {
+  /** Call it once, when all that was asked for has come: the store keeps more than it needs until then. */
+  end(): void;
 }
 
 /** What the owner knows of the runs that requests have begun, and the rows of its store do not say yet. */

@@ -10,9 +10,10 @@ import {
   type FacetRow,
   type StoreFilter,
   type RequestList,
+  type StatusFilter,
 } from "../ports/filter.ts";
 import { nextTurn } from "../ports/clock.ts";
-import type { Clock, RequestRow, Store } from "../ports/ports.ts";
+import type { Clock, PinnedStore, RequestRow, Store } from "../ports/ports.ts";
 import { listedRow, type ListedAs } from "../shard/listed.ts";
 
 /** A run that has moved on since its row was written. */
@@ -41,6 +42,10 @@ const maxRows = 1000;
 const maxLookedAt = 10_000;
 /** So often a count begins anew because something was committed meanwhile. */
 const maxCounts = 5;
+/** So often a list begins anew because a run ended meanwhile. */
+const maxLists = 5;
+
+const endStatuses: ReadonlySet<StatusFilter> = new Set(["ended", "result", "error", "timeout", "cancelled"]);
 
 /** Looks at all that has moved on, some of it in each turn of the loop. */
 async function lookAt(overlay: Overlay, clock: Clock, look: (moved: Moved) => void): Promise<void> {
@@ -67,40 +72,92 @@ export async function listOverlaid(
   clock: Clock,
   overlay: Overlay,
 ): Promise<readonly RequestRow[]> {
-  const { limit: wanted, order } = list;
-  const moved = new Map<string, Run>();
-  const rows = new Map<string, RequestRow>();
-  const add = (run: Run | undefined): void => {
-    if (run === undefined || !isMeant(listedRow(run), list) || !isListedAfter(run, list)) return;
-    moved.set(run.key, run);
-    // Only the first ones are needed. Those that are left out here come again with their rows, behind the part.
-    if (moved.size < 4 * wanted + maxRows) return;
-    const last = [...moved.values()].toSorted((a, b) => compareInList(a, b, order)).slice(wanted);
-    for (const { key } of last) moved.delete(key);
-  };
-  await lookAt(overlay, clock, ({ run }) => add(run));
-  let page = list;
-  // A page that begins with the two rows of one request has another one.
-  for (let limit = Math.max(wanted, 3); ; limit = Math.min(2 * limit, maxRows)) {
-    const stored = await store.list({ ...page, limit });
-    for (const row of stored) {
-      // It may have ended while the store was asked.
-      if (row.status === "ended" || row.status === "lost") moved.delete(row.key);
-      else if (rows.has(row.key) || moved.has(row.key)) continue;
-      else if (!overlay.isCurrent(row)) {
-        add(overlay.find(row.key));
-        continue;
-      }
-      rows.set(row.key, row);
+  for (let left = maxLists; ; left--) {
+    const version = overlay.version();
+    const listing = new Listing(list, overlay);
+    await lookAt(overlay, clock, ({ run }) => listing.add(run));
+    const pinned = store.pin?.();
+    try {
+      await listing.read(pinned ?? store, clock);
+    } finally {
+      pinned?.end();
     }
-    const listed = [...Array.from(moved.values(), rowOf), ...rows.values()];
-    const last = stored.at(-1);
-    if (last === undefined || stored.length < limit) return listed;
-    if (listed.filter((row) => compareInList(row, last, order) <= 0).length >= wanted) return listed;
-    // The last row comes again, with the other one of its request.
-    page = { ...list, after: { createdAt: last.createdAt, key: last.key, isIncluded: true } };
+    if (left <= 1 || !listing.hasGone || overlay.version() === version) return listing.rows();
     await nextTurn(clock);
   }
+}
+
+/** One look at a list. */
+class Listing {
+  readonly #list: RequestList;
+  readonly #overlay: Overlay;
+  readonly #moved = new Map<string, Run>();
+  readonly #stored = new Map<string, RequestRow>();
+  /** Those whose row of a live run is out of date, and whose run is over. They have another row, if they ended before it was read. */
+  readonly #gone = new Set<string>();
+
+  constructor(list: RequestList, overlay: Overlay) {
+    this.#list = list;
+    this.#overlay = overlay;
+  }
+
+  rows(): RequestRow[] {
+    return [...Array.from(this.#moved.values(), rowOf), ...this.#stored.values()];
+  }
+
+  /** Whether a request may be missing because its run ended while the store was asked. */
+  get hasGone(): boolean {
+    return mayHaveBoth(this.#list) && this.#gone.size > 0;
+  }
+
+  add(run: Run | undefined): void {
+    const { limit, order } = this.#list;
+    if (run === undefined || !isMeant(listedRow(run), this.#list) || !isListedAfter(run, this.#list)) return;
+    this.#moved.set(run.key, run);
+    // Only the first ones are needed. Those that are left out here come again with their rows, behind the part.
+    if (this.#moved.size < 4 * limit + maxRows) return;
+    const last = [...this.#moved.values()].toSorted((a, b) => compareInList(a, b, order)).slice(limit);
+    for (const { key } of last) this.#moved.delete(key);
+  }
+
+  async read(store: Pick<Store, "list"> | PinnedStore, clock: Clock): Promise<void> {
+    const { limit: wanted, order } = this.#list;
+    let page = this.#list;
+    // A page that begins with the two rows of one request has another one.
+    for (let limit = Math.max(wanted, 3); ; limit = Math.min(2 * limit, maxRows)) {
+      const stored = await store.list({ ...page, limit });
+      for (const row of stored) this.#addStored(row);
+      const last = stored.at(-1);
+      if (last === undefined || stored.length < limit) return;
+      // Its other row may come next.
+      this.#gone.delete(last.key);
+      if (this.rows().filter((row) => compareInList(row, last, order) <= 0).length >= wanted) return;
+      // The last row comes again, with the other one of its request.
+      page = { ...this.#list, after: { createdAt: last.createdAt, key: last.key, isIncluded: true } };
+      await nextTurn(clock);
+    }
+  }
+
+  #addStored(row: RequestRow): void {
+    const { key, status } = row;
+    if (status === "ended" || status === "lost") {
+      // It may have ended while the store was asked.
+      this.#moved.delete(key);
+      this.#gone.delete(key);
+    } else if (this.#stored.has(key) || this.#moved.has(key)) return;
+    else if (!this.#overlay.isCurrent(row)) {
+      const run = this.#overlay.find(key);
+      if (run === undefined) this.#gone.add(key);
+      return this.add(run);
+    }
+    this.#stored.set(key, row);
+  }
+}
+
+/** Whether a list may have a request while its run goes on, and after its end, too. */
+function mayHaveBoth({ state, status, attempts }: RequestList): boolean {
+  if (state !== undefined || attempts !== undefined) return false;
+  return status === undefined || (Array.isArray(status) && status.some((one) => endStatuses.has(one)));
 }
 
 /** A run as a line of a list. */
@@ -136,19 +193,28 @@ export async function countOverlaid(
   for (let left = maxCounts; ; left--) {
     const sums = new FacetSums();
     const version = overlay.version();
-    const given = store.facets(filter);
-    const counts = given instanceof Promise ? await given : given;
-    const messageOf = (row: Pick<FacetRow, "incident">): string | undefined =>
-      filter.byMessage === true ? row.incident?.message : undefined;
-    for (const { count, message, ...facet } of counts) sums.add(facet, count, message);
-    await lookAt(overlay, clock, ({ run, row }) => {
-      if (row !== undefined && isOfFacet(row, row.facet, filter)) sums.add(row.facet, -1, messageOf(row));
-      const now = run === undefined ? undefined : listedRow(run);
-      const facet = now === undefined ? undefined : facetOf(now);
-      if (now !== undefined && facet !== undefined && isOfFacet(now, facet, filter))
-        sums.add(facet, 1, messageOf(now));
-    });
-    if (left <= 1 || overlay.version() === version) return sums.counts();
+    const pinned = store.pin?.();
+    try {
+      const given = (pinned ?? store).facets(filter);
+      // What is pinned is of this moment, and so is what has happened since the rows were written: nobody waits in between.
+      if (given instanceof Promise && pinned === undefined) await given;
+      // It is awaited later: until then, nobody else is told if it fails.
+      else if (given instanceof Promise) given.catch(() => {});
+      const messageOf = (row: Pick<FacetRow, "incident">): string | undefined =>
+        filter.byMessage === true ? row.incident?.message : undefined;
+      await lookAt(overlay, clock, ({ run, row }) => {
+        if (row !== undefined && isOfFacet(row, row.facet, filter)) sums.add(row.facet, -1, messageOf(row));
+        const now = run === undefined ? undefined : listedRow(run);
+        const facet = now === undefined ? undefined : facetOf(now);
+        if (now !== undefined && facet !== undefined && isOfFacet(now, facet, filter))
+          sums.add(facet, 1, messageOf(now));
+      });
+      const isExact = overlay.version() === version;
+      for (const { count, message, ...facet } of await given) sums.add(facet, count, message);
+      if (left <= 1 || isExact) return sums.counts();
+    } finally {
+      pinned?.end();
+    }
     await nextTurn(clock);
   }
 }

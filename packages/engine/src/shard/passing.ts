@@ -27,6 +27,7 @@ export function passing(store: Store): Store {
     ...(store.check === undefined
       ? {}
       : { check: () => store.check?.() as MaybePromise<string | undefined> }),
+    ...(store.pin === undefined ? {} : { pin: () => store.pin?.() }),
     ...(store.takes === undefined
       ? {}
       : { takes: (...asked) => store.takes?.(...asked) as MaybePromise<boolean> }),

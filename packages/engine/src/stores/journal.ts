@@ -1,6 +1,6 @@
 import * as zlib from "node:zlib";
 import type { WheelworkError } from "@wheelwork/core";
-import type { Batch, DamagedBatch, RunEvents } from "../ports/ports.ts";
+import type { Batch, Commit, DamagedBatch, RunEvents } from "../ports/ports.ts";
 import { keyHash } from "../ports/harms.ts";
 import { readPart, sealInPlace, sealBytes, unsealed } from "./checksums.ts";
 import { eventsOf, eventTexts, type StoredEvent } from "./event-texts.ts";
@@ -141,3 +141,21 @@ function textOf(bytes: Uint8Array): string {
   const text = bytes[0] === zstdMagic ? zlib.zstdDecompressSync(bytes) : Buffer.from(bytes);
   return text.toString();
 }
+
+/** Whether a commit writes nothing but its record of the journal. */
+export const isJournalOnly = ({
+  answers,
+  logProgress,
+  downtimes,
+  harms,
+  stops,
+  checkpoint,
+  audit,
+}: Commit): boolean =>
+  answers.length === 0 &&
+  harms === undefined &&
+  audit === undefined &&
+  logProgress === undefined &&
+  downtimes === undefined &&
+  stops !== true &&
+  checkpoint === undefined;

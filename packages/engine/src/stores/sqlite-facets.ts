@@ -15,7 +15,7 @@ import {
   type StoreFilter,
   type RequestList,
 } from "../ports/filter.ts";
-import type { MaybePromise, RequestRow } from "../ports/ports.ts";
+import type { RequestRow } from "../ports/ports.ts";
 import {
   CellChanges,
   cellsSql,
@@ -36,6 +36,7 @@ import {
   type SoughtLabel,
 } from "./labels.ts";
 import { listedRowOf, optionalNumber, type Row } from "./rows.ts";
+import type { Work } from "./slices.ts";
 
 /** What facets need of their store: statements, run within the transactions of the store. */
 interface FacetTables {
@@ -84,24 +85,28 @@ interface ListedPart extends Part {
 /** Lists and counts of requests in a SQLite file: see counting.ts and labels.ts. Made anew after a transaction that has failed. */
 export class SqliteFacets {
   readonly #tables: FacetTables;
-  readonly #known = new KnownFacets();
+  /** The facets that the file has. */
+  readonly known: KnownFacets;
   #changes = new CellChanges();
   readonly #labelChanges = new Map<string, CellChanges>();
 
-  constructor(tables: FacetTables) {
+  /** @param known The facets that the file has, if somebody has read them. */
+  constructor(tables: FacetTables, known?: KnownFacets) {
     this.#tables = tables;
-    for (const row of tables.all("SELECT * FROM facet")) this.#known.add(storedFacetOf(row));
+    this.known = known ?? new KnownFacets();
+    if (known !== undefined) return;
+    for (const row of tables.all("SELECT * FROM facet")) this.known.add(storedFacetOf(row));
   }
 
   /** The facet of a row that is about to be written, by its number; null: no list shows it. */
   idOf(row: FacetRow): number | null {
     const facet = facetOf(row);
     if (facet === undefined) return null;
-    const known = this.#known.idOf(facet);
+    const known = this.known.idOf(facet);
     if (known !== undefined) return known;
     const added = this.#tables.get(insertFacet, ...facetValues(facet)) as Row;
     const id = Number(added["id"]);
-    this.#known.add({ ...facet, id });
+    this.known.add({ ...facet, id });
     return id;
   }
 
@@ -162,7 +167,7 @@ export class SqliteFacets {
 
   /** The facets that a filter means. Of those that live, most have no answer: their counters say so. */
   #meant(filter: StoreFilter): StoredFacet[] {
-    const meant = [...this.#known.values()].filter((facet) => fits(facet, filter) !== "none");
+    const meant = [...this.known.values()].filter((facet) => fits(facet, filter) !== "none");
     if (!asksForAnswered(filter)) return meant;
     const live = meant.filter(isLiveFacet).map(({ id }) => id);
     const answered = new Set(
@@ -185,25 +190,26 @@ export class SqliteFacets {
         facet: Number(row["facet"]),
         count: Number(row["count"]),
       }))
-      .filter(({ facet }) => meant.includes(this.#known.get(facet) as StoredFacet));
+      .filter(({ facet }) => meant.includes(this.known.get(facet) as StoredFacet));
     const { parts, others } = labelWalk(sought, totals);
     return {
-      parts: parts.map(({ label, facet }) => ({ label, facet: this.#known.get(facet) as StoredFacet })),
+      parts: parts.map(({ label, facet }) => ({ label, facet: this.known.get(facet) as StoredFacet })),
       others,
     };
   }
 
-  list(list: RequestList): MaybePromise<RequestRow[]> {
+  *list(list: RequestList): Work<RequestRow[]> {
     const { parts: walked, others } = this.#walk(list);
     const parts = walked.map((part) => ({ ...part, conditions: conditionsOf(part.facet, list, others) }));
-    if (parts.every(({ conditions }) => conditions.length === 0)) return this.#listParts(parts, list);
-    const few = this.#fewOfDurations(parts, list);
-    if (few === undefined) return finish(this.#listInWindows(parts, list));
-    return finish(this.#listWithFew(few, parts.filter(isLivePart), list));
+    if (parts.every(({ conditions }) => conditions.length === 0)) return yield* this.#listParts(parts, list);
+    yield "if-pinned";
+    const few = yield* this.#fewOfDurations(parts, list);
+    if (few === undefined) return yield* this.#listInWindows(parts, list);
+    return yield* this.#listWithFew(few, parts.filter(isLivePart), list);
   }
 
   /** The rows of ended requests in a list by duration, if the index of durations says that they are few; undefined: they are not. */
-  #fewOfDurations(parts: readonly ListedPart[], list: RequestList): Place[] | undefined {
+  *#fewOfDurations(parts: readonly ListedPart[], list: RequestList): Work<Place[] | undefined> {
     const { from, to = Number.MAX_SAFE_INTEGER } = durationRange(list) ?? {};
     if (from === undefined || parts.some(({ label }) => label !== undefined)) return undefined;
     const ended = parts.filter((part) => !isLivePart(part));
@@ -211,28 +217,31 @@ export class SqliteFacets {
     for (const { facet } of ended) {
       left -= Number(this.#tables.get(countOfFew, facet.id, from, to, left + 1)?.["count"]);
       if (left < 0) return undefined;
+      yield "if-pinned";
     }
-    return ended.flatMap(({ facet, conditions }) => {
+    const few: Place[] = [];
+    for (const { facet, conditions } of ended) {
       const { where, values } = whereOf(facet, list, conditions);
       const rows = this.#tables.all(`${fewOfDurations}${where}`, facet.id, from, to, ...values);
-      return rows.map((row) => placeOf(row, facet));
-    });
+      for (const row of rows) few.push(placeOf(row, facet));
+      yield "if-pinned";
+    }
+    return few;
   }
 
   /** A list of few rows of ended requests, and of what is left of live ones. */
-  *#listWithFew(
-    few: readonly Place[],
-    live: readonly ListedPart[],
-    list: RequestList,
-  ): Generator<void, RequestRow[]> {
+  *#listWithFew(few: readonly Place[], live: readonly ListedPart[], list: RequestList): Work<RequestRow[]> {
     const { limit, order } = list;
     const first = few.toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
-    const rows = [...this.#rowsOf(first), ...(live.length > 0 ? yield* this.#listInWindows(live, list) : [])];
+    const rows = [
+      ...(yield* this.#rowsOf(first)),
+      ...(live.length > 0 ? yield* this.#listInWindows(live, list) : []),
+    ];
     return rows.toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
   }
 
   /** The first rows of a list in some parts of the index. `until`: the last place that is looked at. */
-  #listParts(parts: readonly ListedPart[], list: RequestList, until?: ListPlace): RequestRow[] {
+  *#listParts(parts: readonly ListedPart[], list: RequestList, until?: ListPlace): Work<RequestRow[]> {
     const { limit, order = "newest" } = list;
     let places: Place[] = [];
     for (const part of parts) {
@@ -240,24 +249,28 @@ export class SqliteFacets {
       const last = places.length < limit ? until : places[limit - 1];
       const { sql, values } = listStatement(part, list, part.conditions, last);
       const found = this.#tables.all(sql, ...values).map((row) => placeOf(row, part.facet));
-      if (found.length === 0) continue;
-      places = [...places, ...found].toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
+      if (found.length > 0)
+        places = [...places, ...found].toSorted((a, b) => compareInList(a, b, order)).slice(0, limit);
+      yield "if-pinned";
     }
-    return this.#rowsOf(places);
+    return yield* this.#rowsOf(places);
   }
 
-  #rowsOf(places: readonly Place[]): RequestRow[] {
-    return places.map(({ id, facet, ...place }) => {
+  *#rowsOf(places: readonly Place[]): Work<RequestRow[]> {
+    const rows: RequestRow[] = [];
+    for (const { id, facet, ...place } of places) {
       const sql = isLiveFacet(facet) ? runRow : requestRow;
-      return listedRowOf({ ...place.row, ...this.#tables.get(sql, id) }, facet);
-    });
+      rows.push(listedRowOf({ ...place.row, ...this.#tables.get(sql, id) }, facet));
+      yield "if-pinned";
+    }
+    return rows;
   }
 
   /**
    * The same of a list that may pass over many rows of the index: from place to place, so many rows in each turn. All parts are looked
    * at up to the same place, so that a request that moves on meanwhile is listed once: its place stays.
    */
-  *#listInWindows(parts: readonly ListedPart[], list: RequestList): Generator<void, RequestRow[]> {
+  *#listInWindows(parts: readonly ListedPart[], list: RequestList): Work<RequestRow[]> {
     const { limit } = list;
     const rows: RequestRow[] = [];
     const each = Math.max(minWindowRows, Math.ceil(maxCountedRows / Math.max(1, parts.length)));
@@ -268,19 +281,24 @@ export class SqliteFacets {
         const { sql, values } = listStatement(part, { ...from, limit: 1 }, [], until, each);
         const end = this.#tables.get(sql, ...values);
         if (end !== undefined) until = placeOf(end, part.facet);
+        yield "if-pinned";
       }
-      rows.push(...this.#listParts(parts, { ...from, limit: limit - rows.length }, until));
+      rows.push(...(yield* this.#listParts(parts, { ...from, limit: limit - rows.length }, until)));
       if (rows.length === limit || until === undefined) return rows;
       after = { createdAt: until.createdAt, key: until.key };
-      yield;
+      yield "always";
     }
   }
 
-  counts(filter: StoreFilter): MaybePromise<FacetCount[]> {
-    if (filter.byMessage !== true) return finish(this.#count(filter));
-    // Without ranges it does not pause.
-    const counts = finish(this.#count(filter)) as FacetCount[];
-    return countsByMessage(counts, [...this.#messageTotals()], (id) => this.#known.get(id));
+  *counts(filter: StoreFilter): Work<FacetCount[]> {
+    const counts = yield* this.#count(filter);
+    if (filter.byMessage !== true) return counts;
+    const totals: LabelTotal[] = [];
+    for (const total of this.#messageTotals()) {
+      totals.push(total);
+      yield "if-pinned";
+    }
+    return countsByMessage(counts, totals, (id) => this.known.get(id));
   }
 
   /** How many incidents have each message. */
@@ -295,60 +313,62 @@ export class SqliteFacets {
     }
   }
 
-  /** Counts. It pauses when it has read so many rows that others should have their turn. */
-  *#count(filter: StoreFilter): Generator<void, FacetCount[]> {
+  /** Counts. It rests when it has read so many rows that others should have their turn. */
+  *#count(filter: StoreFilter): Work<FacetCount[]> {
     const { parts, others } = this.#walk(filter);
     const sums = new FacetSums();
     for (const [label, ofLabel] of Map.groupBy(parts, (part) => part.label)) {
       const facets = ofLabel.map(({ facet }) => facet);
       const steps = counting(facets, filter, { hasLabel: label !== undefined, byRow: others.length > 0 });
       let step = steps.next();
-      while (step.done !== true)
+      while (step.done !== true) {
+        yield "if-pinned";
         step = steps.next(
           step.value.kind === "rows"
             ? yield* this.#countRows(step.value, label, (facet) => conditionsOf(facet, filter, others))
             : step.value.kind === "durations"
               ? yield* this.#countDurations(step.value)
-              : this.#countCells(step.value, label),
+              : step.value.kind === "cells"
+                ? yield* this.#countCells(step.value, label)
+                : this.#countTotals(step.value.facets, label),
         );
+      }
       for (const { count, ...facet } of step.value) sums.add(facet, count);
     }
     return sums.counts();
   }
 
-  #countCells(step: CountStep & { readonly kind: "totals" | "cells" }, label: string | undefined): Counted[] {
+  #countTotals(facets: readonly number[], label: string | undefined): Counted[] {
     const of = label === undefined ? [] : [label];
-    const rows =
-      step.kind === "totals"
-        ? this.#tables.all(label === undefined ? totalsOf : labelTotalsOf, JSON.stringify(step.facets), ...of)
-        : this.#tables.all(
-            cellsSql(label === undefined ? cellSpans : labelCellSpans, step),
-            JSON.stringify(
-              step.spans.map(({ facet, from, to, before, isUnanswered }) => [
-                facet,
-                from,
-                to,
-                before,
-                isUnanswered ? 1 : 0,
-              ]),
-            ),
-            ...of,
-          );
-    return rows.map(({ facet, count, cell }) => ({
-      facet: Number(facet),
-      count: Number(count),
-      cell: optionalNumber(cell),
-    }));
+    const sql = label === undefined ? totalsOf : labelTotalsOf;
+    return this.#tables.all(sql, JSON.stringify(facets), ...of).map(countedOf);
   }
 
-  *#countDurations({
-    facets,
-    durationMs,
-  }: CountStep & { readonly kind: "durations" }): Generator<void, Counted[]> {
+  *#countCells(step: CountStep & { readonly kind: "cells" }, label: string | undefined): Work<Counted[]> {
+    const sql = cellsSql(label === undefined ? cellSpans : labelCellSpans, step);
+    const of = label === undefined ? [] : [label];
+    const counts: Counted[] = [];
+    for (let from = 0; from < step.spans.length; from += maxSpans) {
+      const spans = step.spans
+        .slice(from, from + maxSpans)
+        .map(({ facet, from: since, to, before, isUnanswered }) => [
+          facet,
+          since,
+          to,
+          before,
+          isUnanswered ? 1 : 0,
+        ]);
+      for (const row of this.#tables.all(sql, JSON.stringify(spans), ...of)) counts.push(countedOf(row));
+      yield "if-pinned";
+    }
+    return counts;
+  }
+
+  *#countDurations({ facets, durationMs }: CountStep & { readonly kind: "durations" }): Work<Counted[]> {
     const counts: Counted[] = [];
     let left = maxCountedDurations;
     for (const facet of facets) {
-      const ofClass = durationsOf(this.#known.get(facet)?.took ?? 0);
+      const ofClass = durationsOf(this.known.get(facet)?.took ?? 0);
       const end = Math.min(durationMs.to, ofClass.to);
       // Nobody knows beforehand how many rows some milliseconds have: after many, fewer milliseconds are looked at next.
       let from = Math.max(durationMs.from, ofClass.from);
@@ -359,9 +379,8 @@ export class SqliteFacets {
         from = to;
         width = Math.max(1, count > maxCountedDurations ? Math.ceil(width / 4) : 2 * width);
         left -= count;
-        if (left > 0) continue;
-        left = maxCountedDurations;
-        yield;
+        yield left > 0 ? "if-pinned" : "always";
+        if (left <= 0) left = maxCountedDurations;
       }
     }
     return counts;
@@ -371,11 +390,11 @@ export class SqliteFacets {
     step: CountStep & { readonly kind: "rows" },
     label: string | undefined,
     conditionsFor: (facet: StoredFacet) => readonly Condition[],
-  ): Generator<void, Counted[]> {
+  ): Work<Counted[]> {
     const counts: Counted[] = [];
     let left = maxCountedRows;
     for (const { facet, from, to } of step.spans) {
-      const stored = this.#known.get(facet) as StoredFacet;
+      const stored = this.known.get(facet) as StoredFacet;
       const conditions = conditionsFor(stored);
       const where = conditions.map(({ sql }) => `AND ${sql}`).join(" ");
       const bounds = conditions.flatMap(({ values }) => values);
@@ -406,9 +425,8 @@ export class SqliteFacets {
         counts.push({ facet, count: Number(found?.["meant"]) });
         place = until;
         left -= Number(found?.["count"]);
-        if (left > 0) continue;
-        left = maxCountedRows;
-        yield;
+        yield left > 0 ? "if-pinned" : "always";
+        if (left <= 0) left = maxCountedRows;
       }
     }
     return counts;
@@ -424,19 +442,14 @@ const maxFew = 2000;
 /** Rows of a part that a list reads at once at least. */
 const minWindowRows = 100;
 
-/** Does all of it: at once, if it does not pause. */
-function finish<T>(work: Generator<void, T>): MaybePromise<T> {
-  const first = work.next();
-  return first.done === true ? first.value : goOn(work);
-}
+/** Spans whose cells are counted by one statement. */
+const maxSpans = 16;
 
-async function goOn<T>(work: Generator<void, T>): Promise<T> {
-  for (;;) {
-    await new Promise((resolve) => setImmediate(resolve));
-    const next = work.next();
-    if (next.done === true) return next.value;
-  }
-}
+const countedOf = ({ facet, count, cell }: Row): Counted => ({
+  facet: Number(facet),
+  count: Number(count),
+  cell: optionalNumber(cell),
+});
 
 /** What a filter says of the rows of a facet that no index of them does. */
 function conditionsOf(facet: StoredFacet, filter: StoreFilter, others: readonly SoughtLabel[]): Condition[] {

@@ -2,7 +2,7 @@ import type { HistoryEvent } from "@wheelwork/core";
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import { rootOf } from "../ports/keys.ts";
-import { decodeBatch, encodeBatch, encodeRuns, readBatch, timeOf } from "./journal.ts";
+import { decodeBatch, encodeBatch, encodeRuns, isJournalOnly, readBatch, timeOf } from "./journal.ts";
 import {
   answerTexts,
   afterStopOf,
@@ -40,6 +40,7 @@ import type {
   Found,
   LaneRun,
   MaybePromise,
+  PinnedStore,
   RequestRow,
   ShardState,
   Store,
@@ -54,6 +55,9 @@ import { isDamage, openError, SqliteFile } from "./sqlite-file.ts";
 import { ReadOnlyFile } from "./sqlite-readonly.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
 import { SqliteFacets } from "./sqlite-facets.ts";
+import { SqlitePins } from "./sqlite-pins.ts";
+import type { Snapshot } from "./sqlite-snapshots.ts";
+import { finish } from "./slices.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
 /** How much a commit waits for the disk: `full`: until it is on it; `normal`: a power failure may undo the last ones. */
@@ -65,6 +69,8 @@ export interface SqliteOptions {
   readonly durability?: Durability;
   /** Reads a file that no engine works on, and writes nothing, not even beside it. Default: false. */
   readonly readOnly?: boolean;
+  /** How long the lists and counts of a running engine are read in one turn of the loop, in milliseconds. Default: 1. */
+  readonly sliceMs?: number;
 }
 
 /** A log beside the database that is longer than this is worth a warning, in bytes. It has 16 MB, as a rule. */
@@ -98,6 +104,8 @@ export class SqliteStore implements Store {
   /** Read when it is needed, and once more after a transaction that failed. */
   #keys: KeyIndex | undefined = undefined;
   #facets: SqliteFacets | undefined = undefined;
+  /** undefined: nothing is written meanwhile. */
+  readonly #pins: SqlitePins | undefined = undefined;
   #epoch = 0;
   #checkpoint = 0;
   /** The last batch that this object has committed. */
@@ -126,6 +134,7 @@ export class SqliteStore implements Store {
       throw openError(error, path);
     }
     this.#file.verify();
+    this.#pins = new SqlitePins(this.#file, (snapshot) => this.#indexOf(snapshot), options.sliceMs);
   }
 
   claim(owner: string, again = false): Claim {
@@ -316,11 +325,15 @@ export class SqliteStore implements Store {
   }
 
   list(list: RequestList): MaybePromise<RequestRow[]> {
-    return this.#facetIndex().list(list);
+    return finish(this.#facetIndex().list(list));
   }
 
   facets(filter: StoreFilter): MaybePromise<FacetCount[]> {
-    return this.#facetIndex().counts(filter);
+    return finish(this.#facetIndex().counts(filter));
+  }
+
+  pin(): PinnedStore | undefined {
+    return this.#pins?.pin();
   }
 
   audit({ at, seq }: AuditPlace, limit: number, about: AuditAbout = {}): AuditBatch[] {
@@ -567,6 +580,7 @@ export class SqliteStore implements Store {
 
   close(): void {
     if (!this.#db.isOpen) return;
+    this.#pins?.close();
     this.#statements.clear();
     this.#file.close();
   }
@@ -587,6 +601,13 @@ export class SqliteStore implements Store {
       all: (sql, ...values) => this.#all(sql, ...values),
     });
     return this.#facets;
+  }
+
+  /** The same, as a snapshot has it. */
+  #indexOf(snapshot: Snapshot): SqliteFacets {
+    const get: Snapshot["get"] = (sql, ...values) => this.#guard(() => snapshot.get(sql, ...values));
+    const all: Snapshot["all"] = (sql, ...values) => this.#guard(() => snapshot.all(sql, ...values));
+    return new SqliteFacets({ get, all, run: neverWritten }, this.#facetIndex().known);
   }
 
   #writeAnswer(answer: StoredAnswer, keys: KeyIndex): void {
@@ -731,6 +752,8 @@ export class SqliteStore implements Store {
       this.#facets = undefined;
       if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
       throw error;
+    } finally {
+      this.#pins?.changed();
     }
   }
 
@@ -762,23 +785,9 @@ export class SqliteStore implements Store {
   }
 }
 
-/** Whether a commit writes nothing but its record of the journal. */
-const isJournalOnly = ({
-  answers,
-  logProgress,
-  downtimes,
-  harms,
-  stops,
-  checkpoint,
-  audit,
-}: Commit): boolean =>
-  answers.length === 0 &&
-  harms === undefined &&
-  audit === undefined &&
-  logProgress === undefined &&
-  downtimes === undefined &&
-  stops !== true &&
-  checkpoint === undefined;
+const neverWritten = (): never => {
+  throw new Error("a snapshot is only read");
+};
 
 const oldParts = `SELECT id, key, last_at, count, state, octet_length(events) AS bytes FROM history
   WHERE last_at < ? ORDER BY last_at, id LIMIT ?`;

@@ -1,0 +1,143 @@
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { Row } from "./rows.ts";
+
+/** The file of a store, as those who read it must know it. */
+export interface SnapshotFile {
+  /** Without symbolic links. */
+  readonly path: string;
+  /** @throws WheelworkError when the path does not lead to the file that is open. */
+  verify(): void;
+  logBytes(): number;
+}
+
+/** What was committed at one time, for those who read it over many turns of the loop. */
+export interface Snapshot {
+  get(sql: string, ...values: SQLInputValue[]): Row | undefined;
+  all(sql: string, ...values: SQLInputValue[]): Row[];
+}
+
+/** So many snapshots are open at once at most. All that are asked for between two commits are one. */
+const maxSnapshots = 4;
+
+/**
+ * With a longer log nothing is pinned, in bytes: SQLite cannot begin the log anew while somebody reads what is before its end. So those
+ * who read all the time make it no longer than this. It has 16 MB, as a rule.
+ */
+const maxLogBytes = 64_000_000;
+
+class Connection implements Snapshot {
+  readonly #db: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  /** How many read what is pinned. */
+  readers = 0;
+  /** After how many commits it was pinned. */
+  commits = -1;
+
+  constructor(db: DatabaseSync) {
+    this.#db = db;
+  }
+
+  pin(commits: number): void {
+    this.#db.exec("BEGIN");
+    // The first read pins: BEGIN alone does not.
+    this.get("SELECT 1 FROM shard");
+    this.commits = commits;
+  }
+
+  unpin(): void {
+    this.commits = -1;
+    if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#db.close();
+  }
+
+  get(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#statement(sql).get(...values) as Row | undefined;
+  }
+
+  all(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#statement(sql).all(...values) as Row[];
+  }
+
+  #statement(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
+    return statement;
+  }
+}
+
+/**
+ * Connections beside that of the owner, which only read. SQLite gives each of them what was committed when its transaction began, and the
+ * owner goes on committing meanwhile.
+ */
+export class SqliteSnapshots {
+  readonly #file: SnapshotFile;
+  readonly #connections = new Set<Connection>();
+  #commits = 0;
+  #isOpen = true;
+
+  constructor(file: SnapshotFile) {
+    this.#file = file;
+  }
+
+  /** The owner has changed something: from now on another snapshot is pinned. */
+  changed(): void {
+    this.#commits++;
+  }
+
+  /**
+   * Pins what is committed by now, until `unpin`. undefined: that is not possible now, for whatever reason. Then what is read must be
+   * read at once, by the owner's own connection.
+   */
+  pin(): { readonly snapshot: Snapshot; readonly unpin: () => void } | undefined {
+    const connection = this.#pinned();
+    if (connection === undefined) return undefined;
+    connection.readers++;
+    const unpin = (): void => {
+      if (--connection.readers === 0 && this.#isOpen) connection.unpin();
+    };
+    return { snapshot: connection, unpin };
+  }
+
+  #pinned(): Connection | undefined {
+    if (!this.#isOpen || this.#file.logBytes() > maxLogBytes) return undefined;
+    for (const connection of this.#connections) if (connection.commits === this.#commits) return connection;
+    const connection = [...this.#connections].find(({ readers }) => readers === 0) ?? this.#connect();
+    if (connection === undefined) return undefined;
+    try {
+      connection.pin(this.#commits);
+      return connection;
+    } catch {
+      this.#connections.delete(connection);
+      connection.close();
+      return undefined;
+    }
+  }
+
+  #connect(): Connection | undefined {
+    if (this.#connections.size === maxSnapshots) return undefined;
+    let db: DatabaseSync | undefined;
+    try {
+      db = new DatabaseSync(this.#file.path, { readOnly: true });
+      db.exec("PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY");
+      // Another file may be there now.
+      this.#file.verify();
+    } catch {
+      db?.close();
+      return undefined;
+    }
+    const connection = new Connection(db);
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  /** Before the owner closes the file: SQLite puts the log into the database when the last connection is closed. */
+  close(): void {
+    this.#isOpen = false;
+    for (const connection of this.#connections) connection.close();
+    this.#connections.clear();
+  }
+}
