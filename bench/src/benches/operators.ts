@@ -64,6 +64,11 @@ interface Clients {
   readonly milliseconds: number;
 }
 
+interface Pollers extends Clients {
+  /** What is asked for, by its name. */
+  readonly polls: Readonly<Record<string, string>>;
+}
+
 /** Asks for something, and tells how long that took, in milliseconds; undefined: it was refused, since there is too much to do. */
 function ask(
   agent: Agent,
@@ -131,9 +136,9 @@ const load = phase(
 const poll = phase(
   import.meta.url,
   "poll",
-  async ({ port, from, milliseconds }: Clients): Promise<Record<string, number[]>> => {
+  async ({ port, polls: asked, milliseconds }: Pollers): Promise<Record<string, number[]>> => {
     const agent = new Agent({ keepAlive: true, maxSockets: operators });
-    const polls = Object.entries(pollsOf(from));
+    const polls = Object.entries(asked);
     const latencies: Record<string, number[]> = Object.fromEntries(polls.map(([name]) => [name, []]));
     const until = performance.now() + milliseconds;
     const operator = async (number: number): Promise<void> => {
@@ -151,6 +156,12 @@ const poll = phase(
     return latencies;
   },
 );
+
+/** Keeps a processor busy, and asks for nothing: no change of the engine takes less than this does. */
+const spin = phase(import.meta.url, "spin", async ({ milliseconds }: Clients): Promise<void> => {
+  const until = performance.now() + milliseconds;
+  while (performance.now() < until);
+});
 
 /** What was measured of the load, without operators or with them. */
 class Side {
@@ -202,15 +213,25 @@ async function measure(store: Store, size: Size, from: number): Promise<Figure[]
   await app.listen({ host: "127.0.0.1", port: 0 });
   const { port } = app.server.address() as AddressInfo;
   const clients = { port, from, milliseconds: sliceMs };
-  const [alone, together] = [new Side(), new Side()];
+  const polls = pollsOf(from);
+  const [alone, busy, idle, together] = [new Side(), new Side(), new Side(), new Side()];
   const polled = new Map<string, number[]>();
   // What the first ones pay is the compiler's.
   await inChild(load, { ...clients, milliseconds: 2000 });
-  await inChild(poll, { ...clients, milliseconds: 2000 });
+  await inChild(poll, { ...clients, polls, milliseconds: 2000 });
   for (let slice = 0; slice < size.slices; slice++) {
     alone.add(await alone.during(() => inChild(load, clients)));
+    const [besideSpin] = await busy.during(() =>
+      Promise.all([inChild(load, clients), inChild(spin, clients)]),
+    );
+    busy.add(besideSpin);
+    const nothing = { ...clients, polls: { health: "/health" } };
+    const [besideIdle] = await idle.during(() =>
+      Promise.all([inChild(load, clients), inChild(poll, nothing)]),
+    );
+    idle.add(besideIdle);
     const [latencies, ofOperators] = await together.during(() =>
-      Promise.all([inChild(load, clients), inChild(poll, clients)]),
+      Promise.all([inChild(load, clients), inChild(poll, { ...clients, polls })]),
     );
     together.add(latencies);
     for (const [name, times] of Object.entries(ofOperators)) {
@@ -224,6 +245,8 @@ async function measure(store: Store, size: Size, from: number): Promise<Figure[]
   await store.close();
   const sides = [
     ["alone", alone],
+    ["with a busy processor", busy],
+    ["with operators of /health", idle],
     ["with operators", together],
   ] as const;
   const figures: Figure[] = sides.map(([name, side]) => ({

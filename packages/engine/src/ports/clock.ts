@@ -20,6 +20,9 @@ export const timerMs = (delayMs: number): number => Math.max(0, Math.min(delayMs
 /** Lets the event loop go on with what else is due. */
 export const nextTurn = (clock: Clock): Promise<void> => new Promise((resolve) => clock.soon(resolve));
 
+/** So long does somebody go on in one turn of the event loop who looks at requests, in milliseconds: those who make them come first. */
+export const readMs = 1;
+
 /**
  * So long does somebody go on who has much to do, in milliseconds, before the event loop goes on with what else is due; and with so many
  * things.

@@ -1,5 +1,5 @@
 import { WheelworkError, type HistoryEvent, type RunEvent } from "@wheelwork/core";
-import { nextTurn } from "./clock.ts";
+import { nextTurn, readMs } from "./clock.ts";
 import type { Clock, Rows } from "./ports.ts";
 
 /** A part of a history: so many events at most, after so many others. */
@@ -18,9 +18,6 @@ export interface HistoryPart {
 export interface HistoryEnd {
   readonly last: number;
 }
-
-/** For how long parts are read before others have a turn, in milliseconds. */
-const sliceMs = 5;
 
 /** What was read of a history. */
 export interface Collected {
@@ -126,7 +123,7 @@ async function collect(reading: Reading, range: HistoryRange | HistoryEnd, clock
       last = part.at(-1) ?? last;
       if (events.length >= 2 * kept) events = events.slice(-kept);
     }
-    if (clock.monotonicMs() - began < sliceMs) continue;
+    if (clock.monotonicMs() - began < readMs) continue;
     await nextTurn(clock);
     began = clock.monotonicMs();
   }

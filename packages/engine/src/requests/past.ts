@@ -1,6 +1,6 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
 import { apply, Run } from "@wheelwork/core/kernel";
-import { nextTurn } from "../ports/clock.ts";
+import { nextTurn, readMs } from "../ports/clock.ts";
 import { nextAfter } from "../ports/history.ts";
 import { givenKey } from "../ports/keys.ts";
 import type { Clock } from "../ports/ports.ts";
@@ -77,9 +77,6 @@ const maxLimit = 10_000;
 const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 const mustBeNumber = "must be the number of an event, an integer of at least 0";
 
-/** For how long events are applied before others have a turn, in milliseconds. */
-const sliceMs = 5;
-
 /**
  * The run as it was after an event, or why that is not known: there is no such event, or those before it are archived.
  * @throws WheelworkError WW_NOT_FOUND when there is no such request, WW_INVALID_REQUEST.
@@ -100,7 +97,7 @@ export async function runAt(
   for (const one of events) {
     if (one.type === "archived") return unknown(`its first ${one.events} events are archived`, key, event);
     apply(run, one);
-    if (clock.monotonicMs() - began < sliceMs) continue;
+    if (clock.monotonicMs() - began < readMs) continue;
     await nextTurn(clock);
     began = clock.monotonicMs();
   }

@@ -1,6 +1,6 @@
 import { WheelworkError, type Problem } from "@wheelwork/core";
 import { Secrets, type HubDefinition } from "@wheelwork/core/kernel";
-import { nextTurn } from "../ports/clock.ts";
+import { nextTurn, readMs } from "../ports/clock.ts";
 import type { RequestList } from "../ports/filter.ts";
 import type { Clock, RequestRow } from "../ports/ports.ts";
 import { bodyOf, type RequestRecord } from "./access.ts";
@@ -10,8 +10,6 @@ import { ownView } from "./views.ts";
 
 /** Rows that are listed at once, and requests that are read at once. */
 const [listedAtOnce, readAtOnce] = [200, 20];
-/** How long values are looked at in one turn of the loop, in milliseconds. */
-const maxTurnMs = 3;
 /** How long a search takes, in milliseconds, and how long it may take at most. */
 const [defaultMs, maxMs] = [500, 10_000];
 
@@ -43,16 +41,22 @@ export async function search(options: SearchOptions, searched: Searched): Promis
     return last === undefined ? { items } : { items, cursor: `${last.createdAt}.${last.key}` };
   };
   let { after } = list;
-  let turnEnds = clock.monotonicMs() + maxTurnMs;
+  let turnEnds = clock.monotonicMs() + readMs;
   for (;;) {
     const rows = await searched.rows({
       ...list,
       limit: listedAtOnce,
       ...(after === undefined ? {} : { after }),
     });
-    for (let from = 0; from < rows.length; from += readAtOnce) {
-      const some = rows.slice(from, from + readAtOnce);
-      const records = await Promise.all(some.map(({ key }) => searched.lookUp(key).catch(ifGone)));
+    for (let from = 0; from < rows.length;) {
+      // A store may read at once: then the turn is over after some of them.
+      const reads: Promise<RequestRecord | undefined>[] = [];
+      for (const { key } of rows.slice(from, from + readAtOnce)) {
+        reads.push(searched.lookUp(key).catch(ifGone));
+        if (clock.monotonicMs() >= turnEnds) break;
+      }
+      const some = rows.slice(from, from + reads.length);
+      const records = await Promise.all(reads);
       for (const [index, row] of some.entries()) {
         const record = records[index];
         if (record !== undefined && matches(record, searched.definition(row.hub))) found.push(row);
@@ -61,9 +65,10 @@ export async function search(options: SearchOptions, searched: Searched): Promis
         if (found.length === list.limit) return page(row);
         if (clock.monotonicMs() < turnEnds) continue;
         await nextTurn(clock);
-        turnEnds = clock.monotonicMs() + maxTurnMs;
+        turnEnds = clock.monotonicMs() + readMs;
       }
       if (clock.monotonicMs() >= until) return page(some.at(-1));
+      from += some.length;
     }
     const last = rows.at(-1);
     if (last === undefined) return page(undefined);

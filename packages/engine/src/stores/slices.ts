@@ -1,3 +1,4 @@
+import { readMs } from "../ports/clock.ts";
 import type { MaybePromise } from "../ports/ports.ts";
 
 /**
@@ -8,9 +9,6 @@ export type Rest = "always" | "if-pinned";
 
 /** Work in steps. */
 export type Work<T> = Generator<Rest, T>;
-
-/** How long work goes on in one turn of the loop, in milliseconds. */
-const defaultSliceMs = 1;
 
 interface Job {
   /** Whether it is over. */
@@ -30,7 +28,7 @@ export class Slices {
   #isArmed = false;
 
   /** @param sliceMs How long work goes on in one turn of the loop, in milliseconds. 0: one step. */
-  constructor(sliceMs = defaultSliceMs) {
+  constructor(sliceMs = readMs) {
     this.#sliceMs = sliceMs;
   }
 
