@@ -69,7 +69,7 @@ export function cancelled(run: Run, id: string, at: number): RunEvent[] {
 
 /** What a handler has thrown, as the event that parks the run with its input (I16). */
 export function incidentOf(error: unknown, input: Input | ParkedInput, env: Env): RunEvent {
-  const code = isError(error, WheelworkError) ? error.code : "WW_DEFECT";
+  const code = codeOf(error);
   const message = textOf(error);
   const stack = stackOf(error);
   return {
@@ -79,6 +79,19 @@ export function incidentOf(error: unknown, input: Input | ParkedInput, env: Env)
     input: input as ParkedInput,
   };
 }
+
+/** The code of one of our errors. Users may throw one, too, and may have changed it: then it counts as any other exception. */
+function codeOf(error: unknown): string {
+  try {
+    if (isError(error, WheelworkError) && typeof error.code === "string" && ownCode.test(error.code))
+      return error.code;
+  } catch {
+    // It cannot be read.
+  }
+  return "WW_DEFECT";
+}
+
+const ownCode = /^WW_[A-Z_]{1,60}$/;
 
 /** An outcome as handlers see it. The stack of an exception is for those who read the log and the history. */
 export function shown(outcome: Outcome): Outcome {
@@ -94,7 +107,7 @@ export const fallbackDeadlineMs = 60_000;
 export function deadlineMsOf({ deadlineMs, name }: HubDefinition, request: unknown): number {
   const given = scalar(deadlineMs(request), "deadlineMs");
   if (isDuration(given)) return given;
-  throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${name} returned ${given}`, {
+  throw new WheelworkError("WW_DEFECT", `deadlineMs of the hub ${name} returned ${textOf(given)}`, {
     next: "Return a number of milliseconds above 0. Then retry the incident.",
   });
 }

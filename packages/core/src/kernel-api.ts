@@ -20,7 +20,7 @@ export { countLeft, isOpening } from "./round.ts";
 export { isSuspect, suspectDeaths } from "./deaths.ts";
 export { encodedMark, givenKey, rootOf, startOfTag, tagLength, tagMark } from "./keys.ts";
 export { beforeStored, unbegunAfterWait, waitedRequest } from "./stored.ts";
-export { check, demand, type Checked } from "./schema.ts";
+export { accepts, check, demand, type Checked } from "./schema.ts";
 export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
 export { answerText, firstLine, jsonText } from "./words.ts";
 export { isDuration, mustBeDuration } from "./spoke.ts";

@@ -6,7 +6,7 @@ import { decideParked, restart } from "./parked.ts";
 import { decidePending } from "./pending.ts";
 import type { ParkedInput, RunEvent } from "./events.ts";
 import type { Run } from "./run.ts";
-import { check } from "./schema.ts";
+import { accepts } from "./schema.ts";
 import { parkedInput } from "./signals.ts";
 import { storedRequest } from "./stored.ts";
 import { TurnBuilder } from "./turn.ts";
@@ -126,8 +126,7 @@ export function cancelsRound(definition: HubDefinition, run: Run): boolean {
 
 /** A first turn that is to be made again. The schema of the request may be another one by then (stored.ts). */
 function unbegun({ request: schema }: HubDefinition, request: unknown): ParkedInput {
-  const isTransformed = check(schema, request).problems !== undefined;
-  return isTransformed ? { kind: "start", transformed: true } : { kind: "start" };
+  return accepts(schema, request) ? { kind: "start" } : { kind: "start", transformed: true };
 }
 
 /**

@@ -6,7 +6,7 @@ import { labelsOf, missingLabels, type Labels } from "./labels.ts";
 import type { Answer, ArrivalBounds, RunEvent, RunLane } from "./events.ts";
 import { refusedSignal } from "./commands.ts";
 import type { Run } from "./run.ts";
-import { check } from "./schema.ts";
+import { accepts } from "./schema.ts";
 import { keptSignal } from "./signals.ts";
 import { unbegunAfterWait, waitedRequest } from "./stored.ts";
 import { maxSignals } from "./turn.ts";
@@ -68,7 +68,7 @@ function recheckOf(
   { request, isStored }: StartOptions,
 ): { readonly recheck?: "always" | "never" } {
   if (isStored === true) return { recheck: "always" };
-  return check(definition.request, request).problems === undefined ? {} : { recheck: "never" };
+  return accepts(definition.request, request) ? {} : { recheck: "never" };
 }
 
 /** Accepts a request whose time has not come. */

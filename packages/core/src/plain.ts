@@ -160,14 +160,24 @@ export function isError<T>(thrown: unknown, kind: abstract new (...args: never[]
   }
 }
 
-/** The message of anything that was thrown. It never throws, even if reading the message does. */
+/**
+ * The message of anything that was thrown. It never throws, even if reading the message does. What was thrown may be a promise: its later
+ * rejection is ignored.
+ */
 export function textOf(thrown: unknown): string {
   try {
-    const text = thrown instanceof Error ? String(thrown.message) : String(thrown);
+    abandonWithin(thrown);
+    const text = shown(thrown instanceof Error ? thrown.message : thrown);
     return text.length <= maxText ? text : `${text.slice(0, maxText).toWellFormed()}…`;
   } catch {
     return "something that cannot be shown";
   }
+}
+
+/** The text of a list would have all that is in it, and a list may have billions of places. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  return ArrayBuffer.isView(value) ? `${value.byteLength} bytes` : String(value);
 }
 
 /** Characters of a message that are kept, as of a stack, and how many causes. Each failed attempt has them in its history. */
@@ -247,7 +257,7 @@ const maxLookedThrough = 200_000;
  * of its items, and an output one for each `await` that was forgotten. The first that is rejected would end the process.
  */
 export function abandonWithin(value: unknown, depth = 0, seen = { left: maxLookedThrough }): void {
-  if (typeof value !== "object" || value === null || depth > maxDepth || --seen.left < 0) return;
+  if (typeof value !== "object" || value === null || depth > maxDepth) return;
   if (isThenable(value)) return abandon(value);
   let keys: Iterable<string | number>;
   try {
@@ -258,7 +268,8 @@ export function abandonWithin(value: unknown, depth = 0, seen = { left: maxLooke
     return;
   }
   for (const key of keys) {
-    if (seen.left < 0) return;
+    // Counted here, too: a list may have billions of places with nothing in them.
+    if (--seen.left < 0) return;
     try {
       abandonWithin((value as Record<string | number, unknown>)[key], depth + 1, seen);
     } catch {
@@ -340,13 +351,16 @@ function problemOf(value: unknown): Problem {
   const message = find(value, path, { values: 0 });
   return message === undefined
     ? { path: "", message: `holds more than ${maxValues} values` }
-    : { path: path.join("."), message };
+    : { path: path.map(textOf).join("."), message };
 }
 
 /** Finds the first part that is refused, and says what is wrong with it. `path` then leads to it. */
 function find(value: unknown, path: string[], seen: Seen): string | undefined {
   const wrong = ++seen.values > maxValues ? undefined : wrongWith(value, path.length);
   if (wrong !== undefined || typeof value !== "object" || value === null) return wrong;
+  // It would be looked through for nothing.
+  if (Array.isArray(value) && value.length > maxValues) seen.values = maxValues + 1;
+  if (seen.values > maxValues) return undefined;
   for (const key of Array.isArray(value) ? value.keys() : Object.keys(value)) {
     const inner = (value as Record<string | number, unknown>)[key];
     if (inner === undefined && !Array.isArray(value)) continue;

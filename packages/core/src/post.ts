@@ -2,7 +2,7 @@ import { WheelworkError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import type { Hub } from "./hub.ts";
 import { plain, scalar } from "./plain.ts";
-import { check } from "./schema.ts";
+import { refusalOf } from "./schema.ts";
 import type { Callable } from "./spoke.ts";
 import { textProblem } from "./text.ts";
 
@@ -78,8 +78,8 @@ export function signalOf(to: Addressee, id: unknown, signal: string, payload: un
   return { kind: "signal", hub, id: of, signal, payload: plain(payload, "WW_DEFECT", what) };
 }
 
-function demandValid(schema: Parameters<typeof check>[0], value: unknown, what: string): void {
-  const { problems } = check(schema, value);
+function demandValid(schema: Parameters<typeof refusalOf>[0], value: unknown, what: string): void {
+  const problems = refusalOf(schema, value);
   if (problems === undefined) return;
   throw new WheelworkError("WW_INVALID_INPUT", `${what} is not valid`, {
     problems,

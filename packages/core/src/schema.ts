@@ -30,6 +30,18 @@ export function check<T>(schema: Schema<unknown, T>, value: unknown): Checked<T>
   return checked;
 }
 
+/**
+ * Why a schema refuses a value; undefined: it accepts it. What it makes of the value is dropped, and nobody waits for promises within that.
+ */
+export function refusalOf(schema: Schema, value: unknown): readonly Problem[] | undefined {
+  const checked = check(schema, value);
+  if (checked.problems === undefined && checked.value !== value) abandonWithin(checked.value);
+  return checked.problems;
+}
+
+/** Whether a schema accepts a value. What it makes of the value is dropped. */
+export const accepts = (schema: Schema, value: unknown): boolean => refusalOf(schema, value) === undefined;
+
 function validated<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
   try {
     const result = schema["~standard"].validate(value);
@@ -37,8 +49,14 @@ function validated<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
       abandon(result);
       return unchecked("its schema has thrown, or is asynchronous. Do asynchronous checks in a worker");
     }
+    // One that returns something else has not said that the value is valid.
+    if (typeof result !== "object" || result === null) return unchecked(gaveNothing);
     const { issues } = result;
-    if (issues === undefined) return { value: result.value };
+    if (issues === undefined) {
+      if ("value" in result) return { value: result.value };
+      abandonWithin(result);
+      return unchecked(gaveNothing);
+    }
     const problems = issues
       .slice(0, maxProblems)
       .map((issue) => ({ path: pathOf(issue.path), message: textOf(issue.message) }));
@@ -48,6 +66,8 @@ function validated<T>(schema: Schema<unknown, T>, value: unknown): Checked<T> {
     return unchecked(`its schema has thrown: ${textOf(error)}`);
   }
 }
+
+const gaveNothing = "its schema has returned neither a value nor issues";
 
 const unchecked = (why: string): Checked<never> => ({
   problems: [{ path: "", message: `cannot be checked: ${why}` }],

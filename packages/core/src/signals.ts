@@ -4,7 +4,7 @@ import type { HubDefinition } from "./hub.ts";
 import { plain } from "./plain.ts";
 import type { KeptSignal, RunEvent } from "./events.ts";
 import type { Run } from "./run.ts";
-import { check } from "./schema.ts";
+import { accepts } from "./schema.ts";
 import { checkStored } from "./stored.ts";
 
 /*
@@ -46,7 +46,7 @@ function isTransformed(
 ): boolean {
   const schema = signals[signal];
   if (stored === true || schema === undefined) return transformed === true;
-  return check(schema, payload).problems !== undefined;
+  return !accepts(schema, payload);
 }
 
 /** The payload of a signal that was kept, as today's schema has it. */

@@ -4,7 +4,7 @@ import { thawed } from "./json.ts";
 import { maxDepth, plain, tryPlain } from "./plain.ts";
 import type { ParkedInput } from "./events.ts";
 import type { Run } from "./run.ts";
-import { check, type Schema } from "./schema.ts";
+import { accepts, check, type Schema } from "./schema.ts";
 
 /*
  * What a run has stored may be older than the schema that it belongs to: the input of an open call, a signal that no
@@ -23,7 +23,7 @@ const ofNothing = new WeakMap<Schema, boolean>();
 function isOfNothing(schema: Schema): boolean {
   let is = ofNothing.get(schema);
   if (is === undefined) {
-    is = check(schema, undefined).problems === undefined && check(schema, null).problems !== undefined;
+    is = accepts(schema, undefined) && !accepts(schema, null);
     ofNothing.set(schema, is);
   }
   return is;
@@ -91,7 +91,7 @@ export const unbegunAfterWait = ({ start }: Pick<Run, "start">): ParkedInput =>
  * takes several times as long as to compare the two values.
  */
 export function acceptsAgain(schema: Schema, given: unknown, made: unknown): boolean {
-  return isUnchanged(made, given) || check(schema, made).problems === undefined;
+  return isUnchanged(made, given) || accepts(schema, made);
 }
 
 /** Whether a schema has given back what it was given, as plain JSON. It is on the hottest path of the loop. */

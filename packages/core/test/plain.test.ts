@@ -1,4 +1,5 @@
-import { maxDepth, plain, textOf, tryPlain } from "@wheelwork/core/kernel";
+import type { Schema } from "@wheelwork/core";
+import { abandonWithin, accepts, check, maxDepth, plain, textOf, tryPlain } from "@wheelwork/core/kernel";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runInNewContext } from "node:vm";
@@ -145,6 +146,37 @@ describe("a plain value", () => {
     expect(problemOf(value)?.message).toContain("holds more than");
   });
 
+  test("a list without end is refused after a bounded number of reads, also within what was thrown", () => {
+    const endless = (): { readonly list: number[]; readonly reads: () => number } => {
+      let reads = 0;
+      const get = (_: unknown, name: string | symbol): number => {
+        if (name === "length") return 2 ** 53 - 1;
+        return ++reads;
+      };
+      return { list: new Proxy<number[]>([], { get }), reads: () => reads };
+    };
+    const given = endless();
+    expect(problemOf({ deep: [given.list] })).toEqual({
+      path: "",
+      message: "holds more than 2000000 values",
+    });
+    expect(given.reads()).toBeLessThan(1_000_000);
+    const thrown = endless();
+    expect(textOf(thrown.list)).toBe(`a list of ${2 ** 53 - 1}`);
+    expect(textOf(Object.assign(new Error("e"), { message: thrown.list }))).toBe(`a list of ${2 ** 53 - 1}`);
+    expect(thrown.reads()).toBeLessThan(1_000_000);
+    expect(textOf(new Float64Array(1_000))).toBe("8000 bytes");
+    const sparse = [1];
+    sparse.length = 2 ** 32 - 1;
+    expect(problemOf(sparse)?.message).toBe("holds more than 2000000 values");
+    abandonWithin(sparse);
+  });
+
+  test("the path of what is refused is short, though its names are long", () => {
+    const problem = problemOf({ ["n".repeat(1_000_000)]: { at: new Date(0) } });
+    expect(problem?.path).toMatch(/^n{8000}…\.at$/);
+  });
+
   test("the text of what was thrown is always one", () => {
     expect(textOf(new Error("x"))).toBe("x");
     expect(textOf("x")).toBe("x");
@@ -156,5 +188,50 @@ describe("a plain value", () => {
       }),
     ).toBe("something that cannot be shown");
     expect(textOf(Object.create(null))).toBe("something that cannot be shown");
+  });
+});
+
+describe("a schema", () => {
+  const giving = (result: () => unknown): Schema => ({
+    "~standard": { version: 1, vendor: "test", validate: result as never },
+  });
+
+  test.each([
+    ["nothing", () => undefined],
+    ["null", () => null],
+    ["a text", () => "valid"],
+    ["true", () => true],
+    ["an object", () => ({ valid: true })],
+    ["a list of promises that are rejected", () => [Promise.reject(new Error("later"))]],
+  ])("that returns %s has not said that a value is valid", (_, result) => {
+    expect(check(giving(result), {}).problems).toEqual([
+      { path: "", message: "cannot be checked: its schema has returned neither a value nor issues" },
+    ]);
+  });
+
+  test("may make undefined of a value", () => {
+    expect(
+      check(
+        giving(() => ({ value: undefined })),
+        1,
+      ),
+    ).toEqual({ value: undefined });
+  });
+
+  test("whose value is dropped leaves no promise that would end the process, and neither does one that throws a promise", async () => {
+    const rejected = (): Promise<never> => Promise.reject(new Error("later"));
+    expect(
+      accepts(
+        giving(() => ({ value: { all: [rejected(), { deep: rejected() }] } })),
+        1,
+      ),
+    ).toBe(true);
+    const throws = giving(() => {
+      // oxlint-disable-next-line typescript/only-throw-error -- users throw anything
+      throw rejected();
+    });
+    expect(check(throws, 1).problems?.[0]?.message).toContain("its schema has thrown");
+    // Vitest fails if there is an unhandled rejection.
+    await new Promise((resolve) => setImmediate(resolve));
   });
 });

@@ -182,12 +182,16 @@ describe("redact", () => {
     expect(JSON.stringify(lines)).not.toMatch(/no such user: ada|stack/);
   });
 
-  test("keeps only the code if it throws", async () => {
-    const { engine } = await started({
-      redact: () => {
+  test.each<readonly [string, () => never]>([
+    [
+      "throws",
+      () => {
         throw new Error("a bug");
       },
-    });
+    ],
+    ["is asynchronous", () => Promise.reject(new Error("later")) as never],
+  ])("keeps only the code if it %s", async (_, redact) => {
+    const { engine } = await started({ redact });
     await engine.submit(asks, { to: "ada" }, { key: "a" });
     await engine.answer("a");
     const hidden = { kind: "error", code: "WW_WORKER_FAILED", message: "not shown, since `redact` threw" };

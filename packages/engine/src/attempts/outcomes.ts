@@ -1,5 +1,13 @@
 import type { Failed, Outcome, Problem, Spoke } from "@wheelwork/core";
-import { abandonWithin, check, isError, stackOf, textOf, tryPlain } from "@wheelwork/core/kernel";
+import {
+  abandonWithin,
+  check,
+  isError,
+  stackOf,
+  synchronous,
+  textOf,
+  tryPlain,
+} from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
 import type { Attempt } from "./attempt.ts";
 
@@ -12,7 +20,8 @@ export class WorkerFailure extends Error {
   readonly failed: Failed;
 
   constructor(failed: Failed) {
-    super(`${failed.code}: ${failed.message}`);
+    // Both may be anything.
+    super(`${textOf(failed.code)}: ${textOf(failed.message)}`);
     this.failed = failed;
   }
 }
@@ -46,7 +55,7 @@ export type Redact = (failure: Redactable) => Redactable;
 export function redacted<F extends Redactable>(redact: Redact | undefined, failure: F): F {
   if (redact === undefined) return failure;
   try {
-    const { message, details, stack } = redact(failure);
+    const { message, details, stack } = synchronous(redact(failure), "redact");
     const { message: _message, details: _details, stack: _stack, ...rest } = failure;
     const kept: Redactable = { ...rest, message: textOf(message) };
     const given = details === undefined ? kept : { ...kept, details };

@@ -1,3 +1,4 @@
+import { textOf } from "@wheelwork/core/kernel";
 import type { Bus, Message } from "../ports/ports.ts";
 
 /** A bus within the process: nothing durable, delivery after the present task. */
@@ -11,7 +12,7 @@ export class LocalBus implements Bus {
           receive(message);
         } catch (error) {
           // The other subscribers get it all the same, and the process goes on.
-          process.emitWarning(`a subscriber of ${topic} threw: ${String(error)}`, "WheelworkWarning");
+          process.emitWarning(`a subscriber of ${topic} threw: ${textOf(error)}`, "WheelworkWarning");
         }
       }
     });
