@@ -69,11 +69,16 @@ export const honestAttempts = 6;
 export const honestAnswer: Answer = { kind: "result", value: { place: "", value: "" } };
 const honestRequest: Asked = { place: "", value: "" };
 
+/** A cancel needs the id. A run without a deadline of its own is answered after a minute. */
+const unsent: ReadonlySet<string> = new Set(["cancel patch", "deadlineMs"]);
+
 /** What becomes of attacks. */
 export class Attacker {
   readonly #attacks: readonly Attack[];
   /** A request that has a lane has another id than its key. */
   readonly #ids = new Map<string, string>();
+  /** The keys of those that were sent in another way. */
+  readonly sent: string[] = [];
   /** Those that no request came of, with the code. */
   readonly refused = new Map<string, string>();
 
@@ -88,14 +93,18 @@ export class Attacker {
     return id;
   }
 
-  /** `send`: sends a request in another way, and gives its id. */
-  async attack(engine: Engine, send?: (key: string, request: Asked) => Promise<string>): Promise<void> {
+  /** `send`: sends every other request in another way. */
+  async attack(engine: Engine, send?: (key: string, request: Asked) => Promise<void>): Promise<void> {
     await Promise.all(
       this.#attacks.map(async (attack, index) => {
         const { key, place, value } = attack;
         try {
-          if (send !== undefined && index % 2 === 1) this.#ids.set(key, await send(key, { place, value }));
-          else await this.#submit(engine, key, attack);
+          if (send !== undefined && index % 2 === 1 && !unsent.has(place)) {
+            this.sent.push(key);
+            await send(key, { place, value });
+            return;
+          }
+          await this.#submit(engine, key, attack);
           if (place === "cancel patch") await again(() => engine.cancel(this.#idOf(key)));
         } catch (error) {
           this.refused.set(key, codeOf(error));
@@ -125,6 +134,21 @@ export class Attacker {
       const is = status === "incident" ? `parked by ${why}` : `${status} ${answer?.kind ?? ""} ${code}`;
       seen.set(key, { is: `${is} ${shown}`, isOpen: status === "running" || status === "pending" });
     }
+    return seen;
+  }
+
+  /** What has become of all requests, as lists tell it: by their keys. Honest ones are among them. */
+  async list(engine: Engine): Promise<Map<string, string>> {
+    const seen = new Map<string, string>();
+    let cursor: string | undefined;
+    do {
+      const at = cursor;
+      const options = { hub: "target", limit: 500, ...(at === undefined ? {} : { cursor: at }) };
+      const page = await again(() => engine.requests(options));
+      for (const { id, status, outcome = "", code = "" } of page.items)
+        seen.set(id.split("@~", 1).join(""), `${status} ${outcome} ${code}`);
+      ({ cursor } = page);
+    } while (cursor !== undefined);
     return seen;
   }
 

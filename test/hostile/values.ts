@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm";
 
 // What functions of users may give, or throw. Each value is made anew each time: some are used up, or change.
 
-export const thrower = (thrown: unknown) => (): never => {
+const thrower = (thrown: unknown) => (): never => {
   throw thrown;
 };
 const allTraps = (): ProxyHandler<object> =>
@@ -114,10 +114,10 @@ const values: Readonly<Record<string, () => unknown>> = {
   "not enumerable": () => Object.defineProperty({ n: 1 }, "hidden", { value: thrower(1) }),
   "a list with more": () => Object.assign([1], { raise: "Ok", n: 10n }),
   arguments: () =>
-    (function (): unknown {
+    function (): unknown {
       // oxlint-disable-next-line prefer-rest-params -- such objects exist
       return arguments;
-    }).apply(null, [1, 2] as never),
+    }.apply(null, [1, 2] as never),
   promise: () => Promise.reject(new Error("later")),
   thenable: () => ({
     // oxlint-disable-next-line unicorn/no-thenable -- what a careless library returns
@@ -217,8 +217,6 @@ const thrown: Readonly<Record<string, () => unknown>> = {
 export const names: readonly string[] = [...Object.keys(values), ...Object.keys(thrown)];
 /** Those that take little time and memory. */
 export const lightNames: readonly string[] = names.filter((name) => !heavy.has(name));
-/** Those that are given, and not thrown. */
-export const valueNames: readonly string[] = Object.keys(values);
 
 /** Gives what has this name, or throws it. */
 export function give(name: string): unknown {

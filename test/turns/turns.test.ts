@@ -11,7 +11,8 @@ import {
   StormCluster,
   stormIsInstalled,
 } from "@wheelwork/services";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { attackCluster } from "../hostile/cluster.ts";
 import { leastRequests, leastTicks, leastWatched, takeTurns, type Report } from "./campaign.ts";
 import { operate } from "./operating.ts";
 import { TurnsOnStorm } from "./storm.ts";
@@ -60,14 +61,23 @@ test(
   },
 );
 
-test.skipIf(!kafkaIsInstalled(defaultCache) || !postgresIsInstalled())(
-  `no place is doubled, and nothing is lost, over kills of two nodes on Kafka and PostgreSQL (seed ${seed})`,
-  { timeout: 3_600_000 },
-  async () => {
-    const database = new PostgresServer(join(folder, "postgres"), await freePort());
-    const broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
-    try {
-      await Promise.all([database.start(), broker.start(await freePort())]);
+describe.skipIf(!kafkaIsInstalled(defaultCache) || !postgresIsInstalled())("on Kafka and PostgreSQL", () => {
+  let database: PostgresServer;
+  let broker: KafkaBroker;
+  beforeAll(async () => {
+    database = new PostgresServer(join(folder, "postgres"), await freePort());
+    broker = new KafkaBroker(join(folder, "kafka"), await freePort(), defaultCache);
+    await Promise.all([database.start(), broker.start(await freePort())]);
+  });
+  afterAll(async () => {
+    await broker.signal("SIGKILL");
+    await database.signal("SIGKILL");
+  });
+
+  test(
+    `no place is doubled, and nothing is lost, over kills of two nodes (seed ${seed})`,
+    { timeout: 3_600_000 },
+    async () => {
       const kills = asked || 1;
       const place = {
         kind: "cluster",
@@ -78,12 +88,23 @@ test.skipIf(!kafkaIsInstalled(defaultCache) || !postgresIsInstalled())(
         workLog: join(folder, "cluster.log"),
       } as const;
       expect(await play({ place, processes: 2, kills, seed })).toEqual(sound);
-    } finally {
-      await broker.signal("SIGKILL");
-      await database.signal("SIGKILL");
-    }
-  },
-);
+    },
+  );
+
+  // It is here since the servers are: to start them takes longer than the attack.
+  const isLong = Number(process.env["WHEELWORK_LONG"] ?? 0) > 0;
+  test(
+    `what functions of users give and throw harms their own run alone, and stays so over a take-over (seed ${seed})`,
+    { timeout: 3_600_000 },
+    () =>
+      attackCluster({
+        brokers: broker.brokers,
+        databaseUrl: database.url,
+        share: isLong ? 1 : 0.04,
+        seed,
+      }),
+  );
+});
 
 /** What every fault needs of a Storm takes minutes: only when it is asked for. A short form is played in flow-crud's Storm. */
 test.skipIf(
