@@ -32,11 +32,17 @@ export interface ClusterAttack {
   readonly seed: number;
 }
 
+/** How many attacks there were, and how many runs they have parked. */
+export interface Attacked {
+  readonly attacks: number;
+  readonly parked: number;
+}
+
 /**
  * Attacks two nodes on Kafka and PostgreSQL, half through a client and half through records, and stops one of them. Demands that each attack
  * harms its own run alone, once, and that the node that takes over finds the same.
  */
-export async function attackCluster({ brokers, databaseUrl, share, seed }: ClusterAttack): Promise<void> {
+export async function attackCluster({ brokers, databaseUrl, share, seed }: ClusterAttack): Promise<Attacked> {
   const connect = (): Kafka => {
     const log = kafka({ brokers, sessionTimeoutMs: 10_000 });
     onTestFinished(() => log.close());
@@ -147,6 +153,7 @@ export async function attackCluster({ brokers, databaseUrl, share, seed }: Clust
     expect(await client.resolve(id, "as it should")).toBe("accepted");
     await expect.poll(async () => (await client.request(id)).status, eventually).toBe("ended");
   }
+  return { attacks: all.length, parked: witness.parked() };
 
   function requestOf(key: string): Asked {
     const { place = "", value = "" } = all.find((one) => one.key === key) ?? {};
