@@ -63,8 +63,11 @@ export class CommittedRuns {
     // What a batch has made of it is not shown before it is committed: it may never be.
     const staged = this.#live(key)?.stagedFrom ?? -1;
     if (staged >= 0) await this.#source.tenure()?.pipeline.quiet();
-    const before = this.find(key);
-    if (before !== undefined) return before;
+    const before = this.#working(key);
+    // What the shard has decided last is never committed then. The next owner tells how the run is.
+    if (before !== undefined && before.stagedFrom >= 0 && this.#source.status() === "stopped")
+      throw stopping();
+    if (before !== undefined) return before.run;
     let found: ColdRead;
     let deletions: number | undefined;
     // It may have come into memory, ended, and lost its row to a checkpoint while the store was asked. Then its answer is there by now.
