@@ -105,7 +105,7 @@ function linesOf(event: HistoryEvent, callees: Map<number, string>, begun: numbe
     case "redelivered":
       return [`${event.count} kept inputs are decided`, ...(event.last === true ? ["resumed"] : [])];
     case "waited":
-      return [`call ${event.call} has waited for a place, attempt ${event.attempt}${until(event.due)}`];
+      return [`call ${event.call} began later, attempt ${event.attempt}${until(event.due)}`];
     case "progressed":
       return [`${call(event.call)} attempt ${event.attempt} progresses ${jsonText(event.value)}`];
     case "rearmed":

@@ -182,9 +182,13 @@ describe("a signal to another run", () => {
     await world.clock.advance(1000);
     const { items } = await world.engine.requests({ status: "lost" });
     expect(items.map(({ id }) => id).toSorted()).toEqual(["1/t0", "2/t0", "3/t0"]);
-    for (const { id } of items)
+    for (const [id, reason] of [
+      ["1/t0", "there is no request nobody"],
+      ["2/t0", "the run of the request ended has ended"],
+      ["3/t0", "the request 1 is one of the hub sender, not of basket"],
+    ] as const)
       expect((await world.engine.request(id)).answer).toMatchObject({
-        message: expect.stringContaining("WW_NOT_FOUND") as string,
+        message: expect.stringContaining(reason) as string,
       });
   });
 

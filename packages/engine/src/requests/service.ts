@@ -221,18 +221,25 @@ export class RequestService implements Engine {
    * @throws WheelworkError WW_NOT_FOUND: there is no such request of the hub, or its run has ended.
    */
   async signalOwed(hub: string, id: string, { name, payload, commandId, post }: OwedSignal): Promise<void> {
-    await this.#ask(id, async (shard, key) => {
+    let otherHub: string | undefined;
+    const hasEnded = await this.#ask(id, async (shard, key) => {
       const { known } = await shard.lookUp(key);
-      if (known.hub !== hub) throw noRequest(id);
+      if (known.hub !== hub) {
+        otherHub ??= known.hub;
+        throw noRequest(id);
+      }
       const valid = validSignal(hub, this.hubs.get(hub)?.definition, name, payload);
       const hash = signalHash(name, payload, valid);
       const signal = { kind: "signal", id: commandId, signal: name, payload: valid, hash } as const;
       const input = post === undefined ? signal : { ...signal, post };
       let ignored = await this.#accessOf(key).deliver(key, input);
       if (ignored === "ended") ignored = (await this.#taken(key, input)) ?? ignored;
-      if (commandResult(key, ignored) === "ended")
-        throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
+      return commandResult(key, ignored) === "ended";
+    }).catch((error: unknown) => {
+      if (otherHub === undefined || !isNotFound(error)) throw error;
+      throw new WheelworkError("WW_NOT_FOUND", `the request ${id} is one of the hub ${otherHub}, not of ${hub}`);
     });
+    if (hasEnded) throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
   }
 
   /** Begins a run for a call of another shard: it is a part of what was accepted. The same key is the same run. */
