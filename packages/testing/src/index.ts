@@ -7,7 +7,7 @@ export type { Coverage, Exploration, Finding, FindingKind } from "./kit/explorat
 export { explore, type ExploreOptions } from "./kit/explore.ts";
 export type { GenerateOptions, OutputSamples } from "./kit/generate.ts";
 export type { Script, ScriptedAnswer, ScriptedAttempt, TestCall, TypedSpoke } from "./kit/script.ts";
-export { testEngine, type TestEngine, type TestEngineOptions } from "./kit/test-engine.ts";
+export { testEngine, type Deployed, type TestEngine, type TestEngineOptions } from "./kit/test-engine.ts";
 export { transcriptOf } from "@wheelwork/core";
 export {
   MemoryBroker,

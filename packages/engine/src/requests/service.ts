@@ -237,7 +237,10 @@ export class RequestService implements Engine {
       return commandResult(key, ignored) === "ended";
     }).catch((error: unknown) => {
       if (otherHub === undefined || !isNotFound(error)) throw error;
-      throw new WheelworkError("WW_NOT_FOUND", `the request ${id} is one of the hub ${otherHub}, not of ${hub}`);
+      throw new WheelworkError(
+        "WW_NOT_FOUND",
+        `the request ${id} is one of the hub ${otherHub}, not of ${hub}`,
+      );
     });
     if (hasEnded) throw new WheelworkError("WW_NOT_FOUND", `the run of the request ${id} has ended`);
   }

@@ -46,6 +46,9 @@ export interface TestEngineOptions {
   readonly observe?: EngineOptions["observe"];
 }
 
+/** What a deploy changes. What is left out stays as it was. */
+export type Deployed = Partial<Pick<TestEngineOptions, "hubs" | "schedules" | "workers">>;
+
 /**
  * Starts a real engine on a store in memory and a simulated clock. Time passes only when the test says so, and work
  * takes no time. There is nothing to close.
@@ -63,7 +66,7 @@ export class TestEngine {
   readonly clock: SimulatedClock;
   /** The engine itself, for everything that has no method here. A crash replaces it. */
   engine!: Engine;
-  readonly #options: TestEngineOptions;
+  #options: TestEngineOptions;
   readonly #scripted = new ScriptedWorkers(() => this.clock.settle());
   #process!: SimulatedProcess;
   #store = new MemoryStore();
@@ -159,10 +162,12 @@ export class TestEngine {
   /**
    * Kills the process, as `kill -9` does, lets time pass, and starts another one on the same store.
    * @param downtime A number of milliseconds, or a string such as "10 min". Default: 0.
-   * @throws WheelworkError WW_CONFIG when the string is not a duration.
+   * @param deployed What the other one has instead, as after a deploy: other versions of the hubs, other schedules.
+   * @throws WheelworkError WW_CONFIG when the string is not a duration, and as `createEngine` and `start` of the engine do.
    */
-  async crash(downtime: number | string = 0): Promise<void> {
+  async crash(downtime: number | string = 0, deployed: Deployed = {}): Promise<void> {
     const downMs = durationMs(downtime);
+    this.#options = { ...this.#options, ...deployed };
     this.#process.kill();
     this.#scripted.forget();
     this.#store = this.#store.reopen();

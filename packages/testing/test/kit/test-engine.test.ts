@@ -101,6 +101,29 @@ test("a crash loses nothing: open calls are made again under their keys", async 
   expect(await kit.answer(id)).toMatchObject({ kind: "error", message: "stopped" });
 });
 
+test("the process after a crash may have other hubs, schedules and workers, and keeps what a deploy does not name", async () => {
+  const kit = await testEngine({ hubs: [createFlow], workers: [worker(notify, () => ({}))] });
+  const id = await kit.submit(createFlow, { length: 1 });
+  const other = hub(
+    "other",
+    {
+      request: z.object({}),
+      reply: z.object({}),
+      deadlineMs: 1_000,
+      chart: { Done: end },
+      data: () => ({}),
+    },
+    { Done: () => ({}) },
+  );
+  // An engine that lacks a stored hub does not start, and nothing is lost.
+  await expect(kit.crash(0, { hubs: [other] })).rejects.toThrow("create-flow");
+  await kit.crash("1 ms", { hubs: [createFlow], workers: [worker(install, () => ({ installed: 0 }))] });
+  await kit.advance(1);
+  expect(await kit.state(id)).toBe("Approving");
+  await kit.crash();
+  expect(kit.calls(install)).toEqual([]);
+});
+
 test("the transcript is a golden text: it holds every thing that happened, and no id", async () => {
   const kit = await testEngine({ hubs: [createFlow] });
   kit.script(install, [{ ok: { installed: 0 } }, "hang", { fail: "table-full", message: "8 at most" }]);
