@@ -1,7 +1,8 @@
-import { explore, testEngine } from "@wheelwork/testing";
+import { explore, testEngine, type TestEngine } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { bookFlight, bookHotel, cancelBooking, journey, rentCar } from "../src/journey.ts";
 import { askNorth, askSouth, race } from "../src/race.ts";
+import { addName, openPort, remove, site, takeAddress } from "../src/undo.ts";
 
 describe("a race", () => {
   test("is won by the first price", async () => {
@@ -77,5 +78,56 @@ describe("a journey", () => {
     const report = explore(journey, { requests, outputs });
     expect(report.findings, String(report)).toEqual([]);
     expect(report).toMatchObject({ complete: true, states: { reached: 4, total: 4 } });
+  });
+});
+
+describe("a site", () => {
+  const takeAll = async (kit: TestEngine) => {
+    await kit.openCall(takeAddress).ok({ name: "10.0.0.1" });
+    await kit.openCall(addName).ok({ name: "www" });
+  };
+
+  test("is made step by step, over a crash", async () => {
+    const kit = await testEngine({ hubs: [site] });
+    const id = await kit.submit(site, {});
+    await takeAll(kit);
+    await kit.crash();
+    expect(kit.openCall(openPort).input).toEqual({ name: "10.0.0.1" });
+    await kit.openCall(openPort).ok({ name: "port 80" });
+    expect(await kit.answer(id)).toEqual({
+      kind: "result",
+      value: { made: ["10.0.0.1", "www", "port 80"] },
+    });
+  });
+
+  test("that fails is undone, the last step first, and an outage costs none of the time for it", async () => {
+    const kit = await testEngine({ hubs: [site] });
+    const id = await kit.submit(site, {});
+    await takeAll(kit);
+    await kit.openCall(openPort).fail("none-left", "no port is left");
+    expect(kit.calls(remove).map(({ input }) => input.name)).toEqual(["www"]);
+    await kit.openCall(remove).ok({});
+    await kit.crash("1 h");
+    await kit.openCall(remove).ok({});
+    expect(await kit.answer(id)).toMatchObject({ code: "not-made", message: "no port is left" });
+  });
+
+  test("names what is left behind", async () => {
+    const kit = await testEngine({ hubs: [site] });
+    kit.script(remove, ({ name }) => (name === "www" ? { ok: {} } : "hang"));
+    const id = await kit.submit(site, {});
+    await takeAll(kit);
+    await kit.cancel(id);
+    await kit.advance("10 min");
+    expect(await kit.answer(id)).toMatchObject({
+      code: "left-behind",
+      message: expect.stringContaining("10.0.0.1 is left behind") as string,
+    });
+  });
+
+  test("is explored on every path, and nothing is wrong", () => {
+    const report = explore(site);
+    expect(report.findings, String(report)).toEqual([]);
+    expect(report.complete).toBe(true);
   });
 });
