@@ -12,6 +12,8 @@ export interface Found {
 export interface Program {
   /** The errors of a text, by position. */
   errors(name: string): Found[];
+  /** The type that an editor shows of what is at a position of a text. */
+  hover(name: string, position: number): string;
   /** What an editor offers at a position of a text. */
   completions(name: string, position: number): string[];
   close(): void;
@@ -45,12 +47,21 @@ export function compile(texts: ReadonlyMap<string, string>): Program {
   const project = api.updateSnapshot({ openProjects: [config] }).getProject(config);
   if (project === undefined) throw new Error("the compiler has no such project");
   const { program, checker } = project;
+  let byFile: Map<string | undefined, Diagnostic[]> | undefined;
   // All at once, so that the compiler may share the work out among its threads.
-  const diagnostics = [...program.getSyntacticDiagnostics(), ...program.getSemanticDiagnostics()];
-  const byFile = Map.groupBy(diagnostics, ({ fileName }) => fileName);
+  const checked = () =>
+    (byFile ??= Map.groupBy(
+      [...program.getSyntacticDiagnostics(), ...program.getSemanticDiagnostics()],
+      ({ fileName }) => fileName,
+    ));
   return {
+    hover(name, position) {
+      const type = checker.getTypeAtPosition(path(name), position);
+      if (type === undefined) throw new Error(`nothing is at ${position} of ${name}`);
+      return checker.typeToString(type);
+    },
     errors: (name) =>
-      (byFile.get(path(name)) ?? [])
+      (checked().get(path(name)) ?? [])
         .map((found) => ({ start: found.pos, end: found.end, message: messageOf(found) }))
         .toSorted((a, b) => a.start - b.start),
     completions: (name, position) =>

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import { compile, type Found } from "./compiler.ts";
 import { mistakes, type Mistake } from "./mistakes.ts";
+import { cases, hubOf, maxHoverMs, mistaken, placesOf, sizes } from "./sizes.ts";
 
 /*
  * The first error that the compiler shows for a mistake in a hub names the wrong word. Each mistake is made in the text of
@@ -76,8 +77,35 @@ const texts = new Map([
 ]);
 changed.forEach(({ text }, index) => texts.set(`mistake-${index}`, text));
 offered.forEach(({ text }, index) => texts.set(`offer-${index}`, text));
+for (const states of sizes) texts.set(`large-${states}`, hubOf(states));
+cases.forEach((one, index) => texts.set(`case-${index}`, mistaken(one)));
 const program = compile(texts);
 afterAll(() => program.close());
+
+// First of all: the compiler has looked at nothing yet.
+describe("an editor shows within a second what is in a hub", () => {
+  test.each(sizes)("of %s states", (states) => {
+    const name = `large-${states}`;
+    const text = texts.get(name) ?? "";
+    const last = placesOf(states).at(-1) ?? 0;
+    const times: number[] = [];
+    const hover = (within: string, word: string): string => {
+      const at = text.indexOf(word, text.indexOf(within)) + 1;
+      const from = performance.now();
+      const shown = program.hover(name, at);
+      times.push(performance.now() - from);
+      return shown;
+    };
+    // What a compiler has not looked at yet: the first one checks the chart and the data.
+    expect(hover(`    State${last}: (s)`, "log")).toBe("readonly string[]");
+    expect(hover(`    State0: (s)`, "failure")).toContain("EngineFailure");
+    expect(hover(`    State1: (s)`, "by")).toBe("number");
+    expect(hover("export const", "large")).toContain("Hub<");
+    const most = Math.max(...times);
+    console.log(`hovers in ${states} states: ${times.map((ms) => ms.toFixed(0)).join(", ")} ms`);
+    expect(most).toBeLessThan(maxHoverMs);
+  });
+});
 
 test("what is right compiles", () => {
   expect(program.errors("shop")).toEqual([]);
@@ -118,4 +146,24 @@ describe("an editor offers", () => {
     const caret = unfinished.indexOf(`Noted: ""`) + `Noted: "`.length;
     expect(program.completions("unfinished", caret)).toEqual(expect.arrayContaining(["Undone", "(stay)"]));
   });
+});
+
+test.each(sizes)("a hub of %s states compiles", (states) => {
+  expect(program.errors(`large-${states}`)).toEqual([]);
+});
+
+describe("the first error names the wrong word in a hub", () => {
+  test.each(cases.map((one, index) => ({ ...one, index })))(
+    "of $states states, in state $n: $what",
+    ({ states, n, what, word, index }) => {
+      const found = program.errors(`case-${index}`);
+      const text = texts.get(`case-${index}`) ?? "";
+      const [first] = found;
+      const messages = found.map(({ message }) => message).join("\n\n");
+      expect(first && `${text.slice(first.start, first.end)}: ${first.message}`, messages).toContain(word);
+      // A state under another name gets no types, so that each of its parameters is an error, too.
+      const most = what === "the name of a state" ? 10 : 1;
+      expect(found.length, `${states} ${n} ${messages}`).toBeLessThanOrEqual(most);
+    },
+  );
 });
