@@ -2,12 +2,15 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { waitUntil } from "@wheelwork/services";
 import { askHttp, type Reply } from "../ask.ts";
+import { until } from "../crash/system.ts";
 import { endOf, hosts } from "./flow-network.ts";
 
 /** Flows that are there all the time: hosts ping each other over them. */
 const kept = ["ping-12", "ping-34"] as const;
 /** Flows that come and go. All clients share them. */
 const others = Array.from({ length: 8 }, (_, index) => `f${index + 1}`);
+/** Within so long the kept flows are to be created, in milliseconds. */
+const keptWithinMs = 60_000;
 /** So many answers are asked for once more in the end. */
 const askedAgain = 200;
 
@@ -71,17 +74,27 @@ export class FlowLoad {
     return askHttp(rotated, method, path, body, name);
   }
 
-  /** Creates the flows that are there all the time. @throws Error if one cannot be. */
+  /**
+   * Creates the flows that are there all the time. On a busy machine a switch may be away for a moment, so that it asks again for a while.
+   * @throws Error if one cannot be.
+   */
   async createKept(): Promise<void> {
     for (const [index, flow_id] of kept.entries()) {
-      const { status, body } = await this.ask("POST", "/v2/flows", {
+      const flow = {
         flow_id,
         source: endOf(2 * index, hosts[2 * index]?.vlan ?? 0),
         destination: endOf(2 * index + 1, hosts[2 * index + 1]?.vlan ?? 0),
         maximum_bandwidth: 10_000,
         allocate_protected_path: index === 1,
+      };
+      let last: unknown;
+      await until(`the flow ${flow_id}`, keptWithinMs, async () => {
+        const { status, body } = await this.ask("POST", "/v2/flows", flow);
+        last = body;
+        return status === 200 || status === 409;
+      }).catch((error: unknown) => {
+        throw new Error(`${flow_id} could not be created: ${JSON.stringify(last)}`, { cause: error });
       });
-      if (status !== 200) throw new Error(`${flow_id} could not be created: ${JSON.stringify(body)}`);
     }
   }
 

@@ -5,7 +5,7 @@ import type { MaybePromise } from "../ports/ports.ts";
  * Where a piece of work may rest. `always`: it has done so much that others must have their turn, and it is ready for changes of what it
  * reads. `if-pinned`: it may rest here if what it reads stays as it is.
  */
-export type Rest = "always" | "if-pinned";
+type Rest = "always" | "if-pinned";
 
 /** Work in steps. */
 export type Work<T> = Generator<Rest, T>;
