@@ -95,10 +95,6 @@ function wireActions(action: Action): WireAction {
   }
 }
 
-/** The ports that rules lead to, besides the one that a packet came from. */
-export const portsIn = ({ actions }: FlowRule): number[] =>
-  actions.flatMap((action) => (action.type === "output" && action.port !== "in" ? [action.port] : []));
-
 /** What a rule on a switch matches, if it is at an address that a rule of a flow can have. */
 function placeOf({ tableId, match: fields }: FlowStats): Pick<FlowRule, "inPort" | "vlan"> | undefined {
   if (tableId !== 0 || fields.length === 0 || fields.length > 2) return undefined;

@@ -30,7 +30,6 @@ import {
   meterDeletion,
   meterMod,
   meterRuleOf,
-  portsIn,
   ruleOf,
 } from "./rule-messages.ts";
 import type { DrivenSwitch, SwitchSource } from "./switch-source.ts";
@@ -237,7 +236,7 @@ export class SwitchSpeaker implements Speaker {
     }
     // If one of several is refused before anything was sent, the others are not sent either.
     if (!attempt.isRefused || must) {
-      await this.#tellMeters(link, seq, noted, attempt);
+      if (additions.length < noted.length) await this.#tellMeters(link, seq, noted, attempt);
       // Something else may have been said meanwhile. From here to `apply` nothing is waited for, so what is said later is told later.
       const told = additions.filter(
         ({ address }) => attempt.isOpen(address) && this.#book.isCurrent(switchId, seq, address),
@@ -593,8 +592,10 @@ async function meterOf(one: DrivenSwitch, meterId: number): Promise<MeterConfig 
 /** Why a switch cannot have these rules: it would take one that leads to a port that it does not have. */
 function noPortIn({ ports }: Link, rules: readonly Rule[]): string | undefined {
   for (const rule of rules) {
-    const missing = rule.kind === "rule" ? portsIn(rule).find((port) => !ports.has(port)) : undefined;
-    if (missing !== undefined) return `the switch has no port ${missing}`;
+    if (rule.kind === "meter") continue;
+    for (const action of rule.actions)
+      if (action.type === "output" && action.port !== "in" && !ports.has(action.port))
+        return `the switch has no port ${action.port}`;
   }
   return undefined;
 }

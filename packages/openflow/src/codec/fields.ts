@@ -235,18 +235,21 @@ export type MatchFields = { readonly [N in FieldName]?: Masked<FieldValues[N]> }
  */
 export function match(fields: MatchFields): Match {
   const made: Field[] = [];
-  const { vlan, ...others } = fields;
-  if (vlan !== undefined) made.push(vlanField(vlan));
-  for (const [name, given] of Object.entries(others)) {
-    if (given === undefined) continue;
+  for (const [name, given] of Object.entries(fields)) {
+    if (given === undefined || name === "vlan") continue;
     const known = byName.get(name);
     if (known === undefined)
       throw invalid("a name in match", name, "a field of OpenFlow 1.3, such as inPort");
     made.push({ field: known.field, ...parted(known, given) } as KnownField);
   }
-  const codeOf = (field: Field): number => byName.get(field.field)?.code ?? 0;
-  return made.toSorted((one, other) => codeOf(one) - codeOf(other));
+  if (fields.vlan !== undefined) made.push(vlanField(fields.vlan));
+  const isInOrder = made.every(
+    (field, index) => index === 0 || codeOf(made[index - 1] as Field) <= codeOf(field),
+  );
+  return isInOrder ? made : made.toSorted((one, other) => codeOf(one) - codeOf(other));
 }
+
+const codeOf = (field: Field): number => byName.get(field.field)?.code ?? 0;
 
 /** The bit of a `vlanVid` that says that the packet has a VLAN tag. */
 export const vlanPresent = 0x1000;
