@@ -75,16 +75,17 @@ export class World {
 
   /** Makes an engine on what is durable, without starting it. */
   boot(faults = this.#options.faults): Engine {
-    const { workers, limits, retentionMs, historyRetentionMs, maxDowntimeMs, random, drainMs, sliceMs } =
+    const { workers, limits, retentionMs, historyRetentionMs, maxDowntimeMs, random, drainMs } =
       this.#options;
-    const sliced = sliceMs === undefined ? {} : { sliceMs };
+    // A slice takes real time, and may not be all on a busy machine. The simulated clock does not wait for turns of the loop.
+    const { sliceMs = Number.POSITIVE_INFINITY } = this.#options;
     const process = this.clock.process();
     this.#process = process;
     this.#durable = this.#durable?.reopen() ?? new MemoryStore();
     const inner: Store =
       this.#path === undefined
         ? this.#durable
-        : new SqliteStore(this.#path, { durability: "normal", ...sliced });
+        : new SqliteStore(this.#path, { durability: "normal", sliceMs });
     const { later, ...others } = faults ?? {};
     this.store = new FaultyStore(inner, {
       ...others,

@@ -434,9 +434,9 @@ export class SqliteFacets {
 }
 
 /** Rows that a count or a list reads at once: the loop stands still meanwhile. */
-const maxCountedRows = 10_000;
+const maxCountedRows = 5000;
 /** The same of a count that reads nothing but durations. */
-const maxCountedDurations = 20_000;
+const maxCountedDurations = 10_000;
 /** So many rows of a list are few: they are read and sorted, whichever of them the page has. */
 const maxFew = 2000;
 /** Rows of a part that a list reads at once at least. */

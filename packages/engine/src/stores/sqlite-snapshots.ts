@@ -7,7 +7,6 @@ export interface SnapshotFile {
   readonly path: string;
   /** @throws WheelworkError when the path does not lead to the file that is open. */
   verify(): void;
-  logBytes(): number;
 }
 
 /** What was committed at one time, for those who read it over many turns of the loop. */
@@ -20,10 +19,12 @@ export interface Snapshot {
 const maxSnapshots = 4;
 
 /**
- * With a longer log nothing is pinned, in bytes: SQLite cannot begin the log anew while somebody reads what is before its end. So those
- * who read all the time make it no longer than this. It has 16 MB, as a rule.
+ * SQLite begins its log anew when nobody reads what is before its end. So many commits may come while one or another snapshot is always
+ * open: without an end, the log would grow until the disk is full.
  */
-const maxLogBytes = 64_000_000;
+const defaultCommitsBeside = 2000;
+/** Then so many come while none is open: one puts the log into the database, the next one begins it anew. */
+const commitsBetween = 3;
 
 class Connection implements Snapshot {
   readonly #db: DatabaseSync;
@@ -75,12 +76,21 @@ class Connection implements Snapshot {
  */
 export class SqliteSnapshots {
   readonly #file: SnapshotFile;
+  readonly #maxCommitsBeside: number;
   readonly #connections = new Set<Connection>();
   #commits = 0;
+  /** How many read what is pinned. */
+  #readers = 0;
+  /** How many commits there were when a snapshot was opened, and none was before. */
+  #commitsAtFirst = 0;
+  /** Nothing is pinned before there were so many commits. */
+  #pinsFrom = 0;
   #isOpen = true;
 
-  constructor(file: SnapshotFile) {
+  /** @param maxCommitsBeside So many commits may come while one or another snapshot is always open. */
+  constructor(file: SnapshotFile, maxCommitsBeside = defaultCommitsBeside) {
     this.#file = file;
+    this.#maxCommitsBeside = maxCommitsBeside;
   }
 
   /** The owner has changed something: from now on another snapshot is pinned. */
@@ -95,15 +105,24 @@ export class SqliteSnapshots {
   pin(): { readonly snapshot: Snapshot; readonly unpin: () => void } | undefined {
     const connection = this.#pinned();
     if (connection === undefined) return undefined;
+    if (this.#readers++ === 0) this.#commitsAtFirst = this.#commits;
     connection.readers++;
     const unpin = (): void => {
       if (--connection.readers === 0 && this.#isOpen) connection.unpin();
+      if (--this.#readers > 0 || !this.#areLong()) return;
+      this.#pinsFrom = this.#commits + commitsBetween;
     };
     return { snapshot: connection, unpin };
   }
 
+  /** Whether snapshots have been open for so many commits, one after the other, that there must be a pause. */
+  #areLong(): boolean {
+    return this.#commits - this.#commitsAtFirst > this.#maxCommitsBeside;
+  }
+
   #pinned(): Connection | undefined {
-    if (!this.#isOpen || this.#file.logBytes() > maxLogBytes) return undefined;
+    if (!this.#isOpen || this.#commits < this.#pinsFrom) return undefined;
+    if (this.#readers > 0 && this.#areLong()) return undefined;
     for (const connection of this.#connections) if (connection.commits === this.#commits) return connection;
     const connection = [...this.#connections].find(({ readers }) => readers === 0) ?? this.#connect();
     if (connection === undefined) return undefined;

@@ -387,6 +387,7 @@ export class SqliteStore implements Store {
     if (undo === undefined && isJournalOnly(commit)) {
       return this.#guard(() => {
         this.#append(commit);
+        this.#pins?.changed();
         this.#file.verifyOften();
       });
     }
