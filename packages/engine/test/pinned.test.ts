@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { expect, onTestFinished, test } from "vitest";
 import { Slices, type Work } from "../src/stores/slices.ts";
-import { SqliteSnapshots } from "../src/stores/sqlite-snapshots.ts";
+import { SqliteReaders } from "../src/stores/sqlite-readers.ts";
 import { SqliteStore } from "../src/stores/sqlite.ts";
 import { approved, outside, rounds, workersOf } from "./hubs.ts";
 import { folder, World } from "./world.ts";
@@ -148,21 +148,21 @@ test("those who read all the time do not make the log grow without an end", () =
   onTestFinished(() => owner.close());
   owner.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 20");
   owner.exec("CREATE TABLE shard (text)");
-  const snapshots = new SqliteSnapshots({ path, verify: () => {} }, 50);
+  const readers = new SqliteReaders({ path, verify: () => {} }, 50);
   const write = owner.prepare("INSERT INTO shard VALUES (?)");
-  let pinned: ReturnType<SqliteSnapshots["pin"]>;
+  let pinned: ReturnType<SqliteReaders["pin"]>;
   let pauses = 0;
   // One is always open, as far as that is permitted.
   for (let n = 0; n < 600; n++) {
     write.run("x".repeat(3000));
-    snapshots.changed();
-    const next = snapshots.pin();
+    readers.changed();
+    const next = readers.pin();
     if (next === undefined) pauses++;
     pinned?.unpin();
     pinned = next;
   }
   pinned?.unpin();
-  snapshots.close();
+  readers.close();
   // Each of these commits writes a page of 4 KB at least: without a pause, these are 2.4 MB.
   expect(statSync(`${path}-wal`).size).toBeLessThan(800_000);
   expect(pauses).toBeGreaterThan(0);
@@ -183,7 +183,7 @@ test("no other file is read than the one that the owner has open", async () => {
   pinned?.end();
 });
 
-test("more snapshots than there may be are refused, and those between two commits are one", async () => {
+test("more moments than may be pinned are refused, and all between two commits are one", async () => {
   const { store, commit } = stored();
   const open = [];
   for (let n = 0; n < 4; n++) {

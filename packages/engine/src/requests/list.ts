@@ -12,7 +12,7 @@ import {
   type RequestList,
   type StatusFilter,
 } from "../ports/filter.ts";
-import { nextTurn } from "../ports/clock.ts";
+import { nextTurn, readMs } from "../ports/clock.ts";
 import type { Clock, PinnedStore, RequestRow, Store } from "../ports/ports.ts";
 import { listedRow, type ListedAs } from "../shard/listed.ts";
 
@@ -40,6 +40,8 @@ export interface Overlay {
 const maxRows = 1000;
 /** Runs that are looked at in one turn of the loop: there may be very many. */
 const maxLookedAt = 10_000;
+/** Runs that are looked at before somebody looks at the time. */
+const lookedAtTogether = 100;
 /** So often a count begins anew because something was committed meanwhile. */
 const maxCounts = 5;
 /** So often a list begins anew because a run ended meanwhile. */
@@ -47,14 +49,25 @@ const maxLists = 5;
 
 const endStatuses: ReadonlySet<StatusFilter> = new Set(["ended", "result", "error", "timeout", "cancelled"]);
 
-/** Looks at all that has moved on, some of it in each turn of the loop. */
-async function lookAt(overlay: Overlay, clock: Clock, look: (moved: Moved) => void): Promise<void> {
-  let left = maxLookedAt;
+/**
+ * Looks at all that has moved on, some of it in each turn of the loop.
+ * @param ms A turn is over after so long, in milliseconds, if not before.
+ */
+async function lookAt(
+  overlay: Overlay,
+  clock: Clock,
+  look: (moved: Moved) => void,
+  ms = Number.POSITIVE_INFINITY,
+): Promise<void> {
+  let seen = 0;
+  let until = clock.monotonicMs() + ms;
   for (const moved of overlay.moved()) {
     if (moved !== undefined) look(moved);
-    if (--left > 0) continue;
-    left = maxLookedAt;
+    seen++;
+    if (seen < maxLookedAt && (seen % lookedAtTogether !== 0 || clock.monotonicMs() < until)) continue;
     await nextTurn(clock);
+    seen = 0;
+    until = clock.monotonicMs() + ms;
   }
 }
 
@@ -75,7 +88,7 @@ export async function listOverlaid(
   for (let left = maxLists; ; left--) {
     const version = overlay.version();
     const listing = new Listing(list, overlay);
-    await lookAt(overlay, clock, ({ run }) => listing.add(run));
+    await lookAt(overlay, clock, ({ run }) => listing.add(run), readMs);
     const pinned = store.pin?.();
     try {
       await listing.read(pinned ?? store, clock);
@@ -202,6 +215,7 @@ export async function countOverlaid(
       else if (given instanceof Promise) given.catch(() => {});
       const messageOf = (row: Pick<FacetRow, "incident">): string | undefined =>
         filter.byMessage === true ? row.incident?.message : undefined;
+      // In as few turns as can be: what moves on between two of them makes the count begin anew.
       await lookAt(overlay, clock, ({ run, row }) => {
         if (row !== undefined && isOfFacet(row, row.facet, filter)) sums.add(row.facet, -1, messageOf(row));
         const now = run === undefined ? undefined : listedRow(run);

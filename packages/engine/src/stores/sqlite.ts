@@ -56,7 +56,7 @@ import { ReadOnlyFile } from "./sqlite-readonly.ts";
 import { KeyIndex } from "./sqlite-keys.ts";
 import { SqliteFacets } from "./sqlite-facets.ts";
 import { SqlitePins } from "./sqlite-pins.ts";
-import type { Snapshot } from "./sqlite-snapshots.ts";
+import type { PinnedTables } from "./sqlite-readers.ts";
 import { finish } from "./slices.ts";
 import { migrateSchema } from "./sqlite-schema.ts";
 
@@ -134,7 +134,7 @@ export class SqliteStore implements Store {
       throw openError(error, path);
     }
     this.#file.verify();
-    this.#pins = new SqlitePins(this.#file, (snapshot) => this.#indexOf(snapshot), options.sliceMs);
+    this.#pins = new SqlitePins(this.#file, (tables) => this.#indexOf(tables), options.sliceMs);
   }
 
   claim(owner: string, again = false): Claim {
@@ -604,10 +604,10 @@ export class SqliteStore implements Store {
     return this.#facets;
   }
 
-  /** The same, as a snapshot has it. */
-  #indexOf(snapshot: Snapshot): SqliteFacets {
-    const get: Snapshot["get"] = (sql, ...values) => this.#guard(() => snapshot.get(sql, ...values));
-    const all: Snapshot["all"] = (sql, ...values) => this.#guard(() => snapshot.all(sql, ...values));
+  /** The same, of what is pinned. */
+  #indexOf(tables: PinnedTables): SqliteFacets {
+    const get: PinnedTables["get"] = (sql, ...values) => this.#guard(() => tables.get(sql, ...values));
+    const all: PinnedTables["all"] = (sql, ...values) => this.#guard(() => tables.all(sql, ...values));
     return new SqliteFacets({ get, all, run: neverWritten }, this.#facetIndex().known);
   }
 
@@ -787,7 +787,7 @@ export class SqliteStore implements Store {
 }
 
 const neverWritten = (): never => {
-  throw new Error("a snapshot is only read");
+  throw new Error("what is pinned is only read");
 };
 
 const oldParts = `SELECT id, key, last_at, count, state, octet_length(events) AS bytes FROM history

@@ -2,31 +2,31 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlit
 import type { Row } from "./rows.ts";
 
 /** The file of a store, as those who read it must know it. */
-export interface SnapshotFile {
+export interface ReadFile {
   /** Without symbolic links. */
   readonly path: string;
   /** @throws WheelworkError when the path does not lead to the file that is open. */
   verify(): void;
 }
 
-/** What was committed at one time, for those who read it over many turns of the loop. */
-export interface Snapshot {
+/** The tables as they were at one moment, for those who read them over many turns of the loop. */
+export interface PinnedTables {
   get(sql: string, ...values: SQLInputValue[]): Row | undefined;
   all(sql: string, ...values: SQLInputValue[]): Row[];
 }
 
-/** So many snapshots are open at once at most. All that are asked for between two commits are one. */
-const maxSnapshots = 4;
+/** So many moments are pinned at once at most. All that is pinned between two commits is one. */
+const maxPinned = 4;
 
 /**
- * SQLite begins its log anew when nobody reads what is before its end. So many commits may come while one or another snapshot is always
- * open: without an end, the log would grow until the disk is full.
+ * SQLite begins its log anew when nobody reads what is before its end. So many commits may come while somebody always reads what is
+ * pinned: without an end, the log would grow until the disk is full.
  */
 const defaultCommitsBeside = 2000;
-/** Then so many come while none is open: one puts the log into the database, the next one begins it anew. */
+/** Then so many come while nobody does: one puts the log into the database, the next one begins it anew. */
 const commitsBetween = 3;
 
-class Connection implements Snapshot {
+class Connection implements PinnedTables {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   /** How many read what is pinned. */
@@ -74,26 +74,26 @@ class Connection implements Snapshot {
  * Connections beside that of the owner, which only read. SQLite gives each of them what was committed when its transaction began, and the
  * owner goes on committing meanwhile.
  */
-export class SqliteSnapshots {
-  readonly #file: SnapshotFile;
+export class SqliteReaders {
+  readonly #file: ReadFile;
   readonly #maxCommitsBeside: number;
   readonly #connections = new Set<Connection>();
   #commits = 0;
   /** How many read what is pinned. */
   #readers = 0;
-  /** How many commits there were when a snapshot was opened, and none was before. */
+  /** How many commits there were when something was pinned, and nothing was before. */
   #commitsAtFirst = 0;
   /** Nothing is pinned before there were so many commits. */
   #pinsFrom = 0;
   #isOpen = true;
 
-  /** @param maxCommitsBeside So many commits may come while one or another snapshot is always open. */
-  constructor(file: SnapshotFile, maxCommitsBeside = defaultCommitsBeside) {
+  /** @param maxCommitsBeside So many commits may come while somebody always reads what is pinned. */
+  constructor(file: ReadFile, maxCommitsBeside = defaultCommitsBeside) {
     this.#file = file;
     this.#maxCommitsBeside = maxCommitsBeside;
   }
 
-  /** The owner has changed something: from now on another snapshot is pinned. */
+  /** The owner has changed something: what is pinned from now on is another thing. */
   changed(): void {
     this.#commits++;
   }
@@ -102,7 +102,7 @@ export class SqliteSnapshots {
    * Pins what is committed by now, until `unpin`. undefined: that is not possible now, for whatever reason. Then what is read must be
    * read at once, by the owner's own connection.
    */
-  pin(): { readonly snapshot: Snapshot; readonly unpin: () => void } | undefined {
+  pin(): { readonly tables: PinnedTables; readonly unpin: () => void } | undefined {
     const connection = this.#pinned();
     if (connection === undefined) return undefined;
     if (this.#readers++ === 0) this.#commitsAtFirst = this.#commits;
@@ -112,10 +112,10 @@ export class SqliteSnapshots {
       if (--this.#readers > 0 || !this.#areLong()) return;
       this.#pinsFrom = this.#commits + commitsBetween;
     };
-    return { snapshot: connection, unpin };
+    return { tables: connection, unpin };
   }
 
-  /** Whether snapshots have been open for so many commits, one after the other, that there must be a pause. */
+  /** Whether somebody has read beside so many commits that there must be a pause. */
   #areLong(): boolean {
     return this.#commits - this.#commitsAtFirst > this.#maxCommitsBeside;
   }
@@ -137,7 +137,7 @@ export class SqliteSnapshots {
   }
 
   #connect(): Connection | undefined {
-    if (this.#connections.size === maxSnapshots) return undefined;
+    if (this.#connections.size === maxPinned) return undefined;
     let db: DatabaseSync | undefined;
     try {
       db = new DatabaseSync(this.#file.path, { readOnly: true });
