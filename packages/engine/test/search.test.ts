@@ -1,7 +1,8 @@
 import { end, hub } from "@wheelwork/core";
-import type { RequestPage, SearchOptions } from "@wheelwork/engine";
+import type { Clock, RequestPage, RequestRow, SearchOptions } from "@wheelwork/engine";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
+import { search } from "../src/requests/search.ts";
 import { World } from "./world.ts";
 
 /** Lets time pass until a page is there. */
@@ -99,4 +100,45 @@ test("a search that is not valid is refused with every problem", async () => {
     problems: [{ path: "text" }, { path: "values.n" }, { path: "withinMs" }],
   });
   await expect(engine.search({ text: "x", limit: 0 })).rejects.toThrow(/limit/);
+});
+
+test("a search gives the loop its turn after a millisecond, also where a store reads at once", async () => {
+  let now = 0;
+  let inTurn = 0;
+  let most = 0;
+  const clock: Clock = {
+    wallMs: () => now,
+    monotonicMs: () => now,
+    after: () => () => {},
+    soon: (task) => {
+      inTurn = 0;
+      setImmediate(task);
+    },
+  };
+  const rows = Array.from({ length: 100 }, (_, n): RequestRow => {
+    const of = { hub: "order", version: 1, status: "ended", state: "Done" } as const;
+    return { key: `k${n}`, ...of, createdAt: 100 - n, answeredAt: 200 };
+  });
+  let lookedUp = 0;
+  const { items } = await search(
+    { values: { "request.n": 99 } },
+    {
+      clock,
+      rows: async () => rows,
+      definition: () => undefined,
+      lookUp: (key) => {
+        lookedUp++;
+        most = Math.max(most, ++inTurn);
+        now += 0.3;
+        const request = { n: Number(key.slice(1)) };
+        const row = rows[request.n] as RequestRow;
+        const ended = { hash: "", root: true, firstSeq: 1, lastSeq: 1, endedAt: 200, answeredAt: 200 };
+        const answer = { kind: "result", value: {} } as const;
+        return Promise.resolve({ known: { ...row, ...ended, answer, request }, answer });
+      },
+    },
+  );
+  expect(items.map(({ id }) => id)).toEqual(["k99"]);
+  expect(lookedUp).toBe(100);
+  expect(most).toBeLessThanOrEqual(4);
 });

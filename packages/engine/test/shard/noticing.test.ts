@@ -19,6 +19,15 @@ test("a store is asked all that somebody asks, and nothing else", () => {
   const names = Object.keys(noticed) as (keyof Store)[];
   expect(names.length).toBeGreaterThan(15);
   for (const name of names) (noticed[name] as (...given: readonly unknown[]) => unknown)(...question);
-  const takesNothing = new Set(["peek", "hotRuns", "laneRuns", "close", "pin", "probe", "check", "sizeBytes"]);
+  const takesNothing = new Set([
+    "peek",
+    "hotRuns",
+    "laneRuns",
+    "close",
+    "pin",
+    "probe",
+    "check",
+    "sizeBytes",
+  ]);
   for (const name of names) expect(asked.get(name), name).toEqual(takesNothing.has(name) ? [] : question);
 });
