@@ -95,22 +95,25 @@ export class Attacker {
 
   /** `send`: sends every other request in another way. */
   async attack(engine: Engine, send?: (key: string, request: Asked) => Promise<void>): Promise<void> {
-    await Promise.all(
-      this.#attacks.map(async (attack, index) => {
+    // An attack on places is none on the number of connections.
+    const left = this.#attacks.entries();
+    const worker = async (): Promise<void> => {
+      for (const [index, attack] of left) {
         const { key, place, value } = attack;
         try {
           if (send !== undefined && index % 2 === 1 && !unsent.has(place)) {
             this.sent.push(key);
             await send(key, { place, value });
-            return;
+            continue;
           }
           await this.#submit(engine, key, attack);
           if (place === "cancel patch") await again(() => engine.cancel(this.#idOf(key)));
         } catch (error) {
           this.refused.set(key, codeOf(error));
         }
-      }),
-    );
+      }
+    };
+    await Promise.all(Array.from({ length: 100 }, worker));
   }
 
   /** A request that does nothing wrong. Its id. */

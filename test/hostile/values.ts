@@ -220,7 +220,6 @@ export const lightNames: readonly string[] = names.filter((name) => !heavy.has(n
 
 /** Gives what has this name, or throws it. */
 export function give(name: string): unknown {
-  const make = thrown[name];
-  if (make !== undefined) throw make();
+  if (Object.hasOwn(thrown, name)) throw (thrown[name] as () => unknown)();
   return (values[name] as () => unknown)();
 }

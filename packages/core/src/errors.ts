@@ -71,6 +71,13 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
+/** So many problems are in the text of an error: a value of a caller may have a million. `problems` has all. */
+const maxTold = 100;
+/** Characters of a path, or of what is wrong there: the names within a value may be of any length. */
+const maxLine = 300;
+const short = (text: string): string =>
+  text.length <= maxLine ? text : `${text.slice(0, maxLine).toWellFormed()}…`;
+
 /**
  * Every error that Wheelwork throws: a stable code, what happened, and what to do next. Its `message` holds all of it:
  * the code, the sentence, the problems and the next step, each problem and the step on its own line.
@@ -89,9 +96,11 @@ export class WheelworkError extends Error {
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     const problems = details.problems ?? [];
-    const list = problems
-      .map(({ path, message: text }) => `\n  - ${path === "" ? "" : `${path}: `}${text}`)
-      .join("");
+    const told = problems
+      .slice(0, maxTold)
+      .map(({ path, message: text }) => `\n  - ${path === "" ? "" : `${short(path)}: `}${short(text)}`);
+    const more = problems.length - told.length;
+    const list = `${told.join("")}${more > 0 ? `\n  - and ${more} more` : ""}`;
     const next = details.next === undefined ? "" : `\n  ${details.next}`;
     super(`${code}: ${message}${list}${next}`, details.cause === undefined ? {} : { cause: details.cause });
     this.code = code;

@@ -5,7 +5,7 @@
 export function textProblem(given: unknown, max: number): string | undefined {
   if (typeof given !== "string") return "must be a text";
   if (!given.isWellFormed()) return "has half of a surrogate pair: it was cut in the middle of a character";
-  // Each character is one unit, or two.
-  const length = given.length <= max ? given.length : Array.from(given).length;
+  // Each character is one unit, or two. What is much longer is not counted.
+  const length = given.length <= max || given.length > 2 * max ? given.length : Array.from(given).length;
   return length === 0 || length > max ? `must be 1 to ${max} characters` : undefined;
 }

@@ -43,7 +43,8 @@ const traceparentPattern =
 
 /** Reads a `traceparent`. undefined: it is not valid, and so it counts as absent. */
 export function readTraceparent(text: string | undefined): Traceparent | undefined {
-  const [, traceId, spanId, flags] = traceparentPattern.exec(text ?? "") ?? [];
+  // Callers may give anything.
+  const [, traceId, spanId, flags] = typeof text === "string" ? (traceparentPattern.exec(text) ?? []) : [];
   if (traceId === undefined || spanId === undefined || flags === undefined) return undefined;
   // Of version 00, nothing follows.
   if (text?.startsWith("00") === true && text.length !== 55) return undefined;
@@ -61,7 +62,7 @@ export function traceContext(
 ): TraceContext | undefined {
   const read = readTraceparent(parent);
   if (read === undefined) return undefined;
-  const hasState = state !== undefined && state !== "" && state.length <= maxState && isAscii(state);
+  const hasState = typeof state === "string" && state !== "" && state.length <= maxState && isAscii(state);
   return {
     parent: textOf(read),
     ...(hasState ? { state } : {}),

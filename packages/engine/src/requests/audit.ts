@@ -6,6 +6,7 @@ import type { TimeRange } from "../ports/filter.ts";
 import type { AuditAbout, AuditEntry, AuditPlace, Clock } from "../ports/ports.ts";
 import type { ShardAccess } from "./access.ts";
 import type { AuditPage } from "./api.ts";
+import { areTexts, isObject, mustBeObject, mustBeTexts } from "./asked.ts";
 
 /** An entry, and its place among all: no two have the same. */
 interface Placed {
@@ -50,6 +51,12 @@ export async function auditPage(
     throw invalid("limit", "must be an integer from 1 to 1000");
   const before = cursor === undefined ? undefined : readCursor(cursor);
   const { at: range = {}, ...about } = filter;
+  for (const [path, given] of Object.entries(about))
+    if (given !== undefined && !areTexts(given)) throw invalid(path, mustBeTexts);
+  if (!isObject(range)) throw invalid("at", mustBeObject);
+  for (const [end, given] of Object.entries(range))
+    if (given !== undefined && typeof given !== "number")
+      throw invalid(`at.${end}`, "must be a time in milliseconds");
   // One more than the page holds says that there is another page.
   const wanted = { before, limit: limit + 1, about, at: range, clock };
   const lists = await Promise.all(shards.map((shard) => newest(shard, wanted)));
@@ -123,7 +130,8 @@ function compare(a: Place, b: Place): number {
 const cursorOf = ({ at, seq, index, key }: Place): string => `${at}.${seq}.${index}.${key}`;
 
 function readCursor(cursor: string): Place {
-  const [, at, seq, index, key] = /^(\d{1,16})\.(\d{1,16})\.(\d{1,16})\.(.+)$/s.exec(cursor) ?? [];
+  const [, at, seq, index, key] =
+    /^(\d{1,16})\.(\d{1,16})\.(\d{1,16})\.(.+)$/s.exec(typeof cursor === "string" ? cursor : "") ?? [];
   if (key === undefined) throw invalid("cursor", "is not one that the audit list gave");
   return { at: Number(at), seq: Number(seq), index: Number(index), key };
 }

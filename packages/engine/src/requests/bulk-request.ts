@@ -1,9 +1,10 @@
 import { WheelworkError, type Problem } from "@wheelwork/core";
-import { tryPlain } from "@wheelwork/core/kernel";
+import { textOf, tryPlain } from "@wheelwork/core/kernel";
 import type { BulkCommand, BulkRequest } from "../ports/bulks.ts";
 import type { RequestFilter, StatusFilter } from "../ports/filter.ts";
+import { asked, isObject } from "./asked.ts";
 import { problemsOf } from "./filters.ts";
-import { isGiver } from "./validate.ts";
+import { isGiver, messageProblem } from "./validate.ts";
 
 /** What requests may be that take a command. */
 const living: readonly StatusFilter[] = [
@@ -15,9 +16,6 @@ const living: readonly StatusFilter[] = [
   "stuck",
   "incident",
 ];
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const fieldsOf: { readonly [kind in BulkCommand["kind"]]: readonly string[] } = {
   cancel: [],
@@ -37,6 +35,9 @@ function commandProblems(command: unknown): Problem[] {
   for (const name of ["name", "message"].filter((one) => allowed.includes(one)))
     if (typeof command[name] !== "string" || command[name] === "")
       problems.push({ path: `command.${name}`, message: "must be a text that is not empty" });
+  const tooLong = kind === "resolve" ? messageProblem(command["message"]) : undefined;
+  if (problems.length === 0 && tooLong !== undefined)
+    problems.push({ path: "command.message", message: tooLong });
   if (kind === "signal" && tryPlain(command["payload"]).problem !== undefined)
     problems.push({ path: "command.payload", message: "must be JSON" });
   return problems;
@@ -57,7 +58,7 @@ export function bulkProblems(given: unknown): Problem[] {
   if (statuses.some((one) => !allowed.includes(one as never)))
     problems.push({
       path: "filter.status",
-      message: `must be one of ${allowed.join(", ")}: others take no ${String(kind)}`,
+      message: `must be one of ${allowed.join(", ")}: others take no ${textOf(kind)}`,
     });
   if (by !== undefined && !isGiver(by)) problems.push({ path: "by", message: "must be a name" });
   return problems;
@@ -69,18 +70,19 @@ export function bulkRequestOf(
   filter: RequestFilter,
   by: string | undefined,
 ): BulkRequest {
-  const given = { command, filter, ...(by === undefined ? {} : { by }) };
+  const given = asked({ command, filter, ...(by === undefined ? {} : { by }) });
   const problems = bulkProblems(given);
-  if (!hasBounds(filter))
+  if (!hasBounds(given.filter))
     problems.push({
       path: "filter",
       message: "must say which requests are meant: give a hub, a status, a state, a code or a time",
     });
   if (problems.length > 0)
     throw new WheelworkError("WW_INVALID_REQUEST", "the bulk cannot be accepted", { problems });
-  const isOfIncidents = command.kind === "retry" || command.kind === "resolve";
+  const { kind } = given.command;
+  const isOfIncidents = kind === "retry" || kind === "resolve";
   const status: readonly StatusFilter[] = isOfIncidents ? ["incident"] : ["pending", "running"];
-  return { ...given, filter: { ...filter, status: filter.status ?? status } };
+  return { ...given, filter: { ...given.filter, status: given.filter.status ?? status } };
 }
 
 /** Whether a filter says something. A command to each request of an engine must be asked for by a status. */

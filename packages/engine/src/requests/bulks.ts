@@ -1,3 +1,4 @@
+import { textOf } from "@wheelwork/core/kernel";
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
 import {
   bulkHubName,
@@ -199,7 +200,7 @@ function readCursor(cursor: string): number {
 }
 
 const noBulk = (id: string): WheelworkError =>
-  new WheelworkError("WW_NOT_FOUND", `there is no bulk ${id}`, {
+  new WheelworkError("WW_NOT_FOUND", `there is no bulk ${textOf(id)}`, {
     next: "Check the id; bulks are kept for the retention time only.",
   });
 

@@ -1,5 +1,5 @@
 import { WheelworkError, type HistoryEvent } from "@wheelwork/core";
-import type { Ignored, Input } from "@wheelwork/core/kernel";
+import { textOf, type Ignored, type Input } from "@wheelwork/core/kernel";
 import { givenKey } from "../ports/keys.ts";
 import type { CommandOptions, CommandResult } from "./api.ts";
 
@@ -74,7 +74,7 @@ export const notFound = (key: string): WheelworkError => noRequest(givenKey(key)
 
 /** There is no request under an id, as the caller gave it. */
 export function noRequest(id: string): WheelworkError {
-  return new WheelworkError("WW_NOT_FOUND", `there is no request ${id}`, {
+  return new WheelworkError("WW_NOT_FOUND", `there is no request ${textOf(id)}`, {
     next: "Check the id; answers are kept for the retention time only.",
   });
 }

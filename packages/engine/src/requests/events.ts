@@ -1,3 +1,5 @@
+import { areTexts, mustBeTexts } from "./asked.ts";
+import { problemsOf } from "./filters.ts";
 import { WheelworkError, type Labels, type Problem, type RunEvent } from "@wheelwork/core";
 import { nextTurn } from "../ports/clock.ts";
 import { Doorbell } from "../ports/doorbell.ts";
@@ -299,6 +301,7 @@ const placeText = ({ seq, mark, read }: Place): string =>
 
 /** The places of a position, one for each shard. @throws WheelworkError WW_INVALID_REQUEST, WW_EVENTS_GONE. */
 function placesOf(position: string, shards: number): Place[] {
+  if (typeof position !== "string") throw invalid([{ path: "after", message: "is no position" }]);
   const places = position.split("-").map((text) => {
     const [, seq, mark, read] = /^([0-9a-z]{1,10})\.([0-9a-z]{0,5})(?:\.([0-9a-z]{1,10}))?$/.exec(text) ?? [];
     if (seq === undefined || mark === undefined)
@@ -316,7 +319,15 @@ type Meant = (key: string, facts: RunFacts, event: RunEvent) => boolean;
 /** Which events a filter means. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
 function meant(filter: EventFilter, keysOf: (id: string) => readonly string[]): Meant {
   const { hub, state, type, request, labels = {} } = filter;
-  const problems: Problem[] = [];
+  // Of hubs, states and labels the same is said as in the filter of a list.
+  const problems = problemsOf({
+    ...(hub === undefined ? {} : { hub }),
+    ...(state === undefined ? {} : { state }),
+    ...(filter.labels === undefined ? {} : { labels }),
+  });
+  for (const [path, given] of Object.entries({ type, request }))
+    if (given !== undefined && !areTexts(given)) problems.push({ path, message: mustBeTexts });
+  if (problems.length > 0) throw invalid(problems);
   for (const one of listOf(type) ?? [])
     if (!Object.hasOwn(types, one)) problems.push({ path: "type", message: `${one} is no type of events` });
   for (const id of listOf(request) ?? []) {

@@ -9,15 +9,38 @@ import {
   type RequestFilter,
   type RequestList,
   type StatusFilter,
+  type StoreFilter,
   type TimeRange,
 } from "../ports/filter.ts";
+import { areTexts, isObject, mustBeObject, mustBeTexts } from "./asked.ts";
 import { givenKey } from "../ports/keys.ts";
 import type { RequestRow } from "../ports/ports.ts";
 import type { IncidentGroup, RequestCounts, RequestPage, RequestsOptions } from "./api.ts";
 
 const statuses: ReadonlySet<StatusFilter> = new Set(statusFilters);
 
-const mustBeText = "must be a text, or a list of texts";
+/** All that a filter may say, and what only the engine says. */
+const filterFields: ReadonlySet<string> = new Set<keyof StoreFilter>([
+  "hub",
+  "status",
+  "state",
+  "code",
+  "message",
+  "createdAt",
+  "answeredAt",
+  "durationMs",
+  "attempts",
+  "labels",
+  "stuck",
+  "byMessage",
+]);
+const rangeFields = {
+  createdAt: ["from", "to"],
+  answeredAt: ["from", "to"],
+  durationMs: ["min", "max"],
+  attempts: ["min", "max"],
+} as const;
+const isUnknown = "is not known";
 
 /** What is wrong with a filter. */
 export function problemsOf(filter: RequestFilter): Problem[] {
@@ -25,16 +48,23 @@ export function problemsOf(filter: RequestFilter): Problem[] {
   const add = (path: string, message: string): void => void problems.push({ path, message });
   for (const path of ["hub", "status", "state", "code", "message"] as const) {
     const given = filter[path] as unknown;
-    const values: readonly unknown[] = Array.isArray(given) ? given : [given];
-    if (given !== undefined && values.some((value) => typeof value !== "string")) add(path, mustBeText);
-    else if (
-      path === "status" &&
-      given !== undefined &&
-      values.some((value) => !statuses.has(value as StatusFilter))
-    )
+    if (given === undefined) continue;
+    if (!areTexts(given)) add(path, mustBeTexts);
+    else if (path === "status" && ![given].flat().every((value) => statuses.has(value as StatusFilter)))
       add(path, `must be one of ${[...statuses].join(", ")}`);
   }
-  for (const [name, value] of Object.entries(filter.labels ?? {})) {
+  // A filter that says something else would mean more than its author thinks.
+  for (const path of Object.keys(filter)) if (!filterFields.has(path)) add(path, isUnknown);
+  for (const [path, ends] of Object.entries(rangeFields)) {
+    const range: unknown = filter[path as keyof typeof rangeFields];
+    if (range === undefined) continue;
+    if (!isObject(range)) add(path, mustBeObject);
+    else
+      for (const name of Object.keys(range))
+        if (!(ends as readonly string[]).includes(name)) add(`${path}.${name}`, isUnknown);
+  }
+  if (filter.labels !== undefined && !isObject(filter.labels)) add("labels", mustBeObject);
+  for (const [name, value] of Object.entries(isObject(filter.labels) ? filter.labels : {})) {
     if (!isLabelName(name)) add(`labels.${name}`, mustBeLabelName);
     const values: readonly unknown[] = Array.isArray(value) ? value : [value];
     if (!values.every(isLabelValue)) add(`labels.${name}`, mustBeLabelValue);
@@ -63,9 +93,11 @@ const isTime = (value: unknown): boolean =>
 function refuse(problems: readonly Problem[]): void {
   if (problems.length === 0) return;
   const names = problems.map(({ path }) => path).join(", ");
+  // A caller may name a field as long as a book.
+  const what = names.length <= 1000 ? names : "what is asked for";
   throw new WheelworkError(
     "WW_INVALID_REQUEST",
-    `${names} ${problems.length === 1 ? "is" : "are"} not valid`,
+    `${what} ${problems.length === 1 ? "is" : "are"} not valid`,
     {
       problems,
     },
@@ -110,7 +142,7 @@ export function limitOf(limit = 50): number {
 }
 
 function readCursor(cursor: unknown): ListPlace | undefined {
-  const [, createdAt, key] = /^(\d{1,16})\.(.+)$/.exec(String(cursor)) ?? [];
+  const [, createdAt, key] = /^(\d{1,16})\.(.+)$/.exec(typeof cursor === "string" ? cursor : "") ?? [];
   return createdAt === undefined || key === undefined ? undefined : { createdAt: Number(createdAt), key };
 }
 

@@ -8,7 +8,13 @@ import {
   type Schema,
   type Spoke,
 } from "@wheelwork/core";
-import { hasNoEnd, maxCallMs, type ExclusiveDefinition, type HubDefinition } from "@wheelwork/core/kernel";
+import {
+  hasNoEnd,
+  maxCallMs,
+  textOf,
+  type ExclusiveDefinition,
+  type HubDefinition,
+} from "@wheelwork/core/kernel";
 import { hash as digest } from "node:crypto";
 import { addressOf, tellHubName } from "../ports/keys.ts";
 import { postSpokeName, type Letter } from "../ports/posts.ts";
@@ -194,10 +200,20 @@ const inOrder: ExclusiveDefinition = {
 
 /** The hub that a request names. @throws WheelworkError WW_HUB_UNKNOWN. */
 export function servedBy(hubs: ReadonlyMap<string, AnyHub>, hub: Hub<never> | string): HubDefinition {
-  const name = typeof hub === "string" ? hub : hub.name;
-  const served = hubs.get(name);
+  const name = nameOf(hub);
+  const served = typeof name === "string" ? hubs.get(name) : undefined;
   if (served !== undefined) return served.definition;
-  throw new WheelworkError("WW_HUB_UNKNOWN", `this engine serves no hub ${name}`, {
+  throw new WheelworkError("WW_HUB_UNKNOWN", `this engine serves no hub ${textOf(name)}`, {
     next: `It serves: ${[...hubs.keys()].join(", ")}.`,
   });
+}
+
+/** The name of what is to be a hub. Callers may give anything. */
+function nameOf(hub: unknown): unknown {
+  if (typeof hub !== "object" || hub === null) return hub;
+  try {
+    return (hub as { readonly name?: unknown }).name;
+  } catch {
+    return hub;
+  }
 }

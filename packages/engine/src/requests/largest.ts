@@ -67,7 +67,7 @@ export async function largestFirst(
   { order, cursor, ...options }: RequestsOptions & { readonly order: ValueOrder },
   counted: Counted,
 ): Promise<RequestPage> {
-  const { limit, ...filter } = listOf(options);
+  const { limit, order: _newest, ...filter } = listOf(options);
   const values = kinds[order];
   const { least, end } = values.bounds(filter);
   const after = cursor === undefined ? undefined : placeOf(cursor);

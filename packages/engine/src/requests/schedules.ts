@@ -55,7 +55,8 @@ export interface ScheduleHandle {
 }
 
 /** What a Date can hold. */
-const isInstant = (time: number): boolean => !Number.isNaN(new Date(time).getTime());
+const isInstant = (time: unknown): time is number =>
+  typeof time === "number" && !Number.isNaN(new Date(time).getTime());
 
 /** The most instants that one question gives. */
 const maxNext = 10_000;
@@ -96,6 +97,10 @@ export class EngineSchedule implements ScheduleHandle {
   }
 
   async next(count: number): Promise<readonly number[]> {
+    if (typeof count !== "number" || Number.isNaN(count))
+      throw new WheelworkError("WW_INVALID_REQUEST", "the ticks that are asked for are not valid", {
+        problems: [{ path: "count", message: "must be a number" }],
+      });
     const { data, state } = await this.#run();
     const found: number[] = [];
     if (state === "Removed") return found;

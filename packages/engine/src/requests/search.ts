@@ -5,6 +5,7 @@ import type { RequestList } from "../ports/filter.ts";
 import type { Clock, RequestRow } from "../ports/ports.ts";
 import { bodyOf, type RequestRecord } from "./access.ts";
 import type { RequestPage, SearchOptions } from "./api.ts";
+import { isObject, mustBeObject } from "./asked.ts";
 import { listOf, pageOf } from "./filters.ts";
 import { ownView } from "./views.ts";
 
@@ -86,10 +87,11 @@ function check({ text, values, withinMs }: SearchOptions): void {
   const problems: Problem[] = [];
   if (text !== undefined && (typeof text !== "string" || text === ""))
     problems.push({ path: "text", message: "must be a text that is not empty" });
-  for (const path of Object.keys(values ?? {}))
+  if (values !== undefined && !isObject(values)) problems.push({ path: "values", message: mustBeObject });
+  for (const path of Object.keys(isObject(values) ? values : {}))
     if (!/^(request|view)(\..+)?$/.test(path))
       problems.push({ path: `values.${path}`, message: "must begin with request. or view." });
-  if (withinMs !== undefined && !(withinMs >= 0 && withinMs <= maxMs))
+  if (withinMs !== undefined && !(typeof withinMs === "number" && withinMs >= 0 && withinMs <= maxMs))
     problems.push({ path: "withinMs", message: `must be a number from 0 to ${maxMs}` });
   if (problems.length === 0) return;
   throw new WheelworkError("WW_INVALID_REQUEST", "the search is not valid", { problems });

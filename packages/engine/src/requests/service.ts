@@ -55,6 +55,7 @@ import type {
   SubmitOptions,
 } from "./api.ts";
 import type { OwedSignal } from "./posts.ts";
+import { asked } from "./asked.ts";
 import { auditPage, type AuditOptions } from "./audit.ts";
 import { bulkHub } from "./bulk-hub.ts";
 import { bulkRequestOf } from "./bulk-request.ts";
@@ -97,6 +98,8 @@ import {
   newKey,
   invalidWait,
   mustBeId,
+  mustBeMessage,
+  mustBeText,
   sentPayload,
   signalHash,
   storedBody,
@@ -149,7 +152,9 @@ export class RequestService implements Engine {
     return { shards: (await this.#shards.stats?.()) ?? [] };
   }
 
-  async lanes({ name, limit }: Parameters<Engine["lanes"]>[0] = {}): Promise<LanePage> {
+  async lanes(options: Parameters<Engine["lanes"]>[0] = {}): Promise<LanePage> {
+    const { name, limit } = asked(options);
+    mustBeText(name, "name");
     const filter = { name, limit: limitOf(limit) };
     this.#demandOpen();
     const parts: LongestLanes[] = [];
@@ -181,7 +186,9 @@ export class RequestService implements Engine {
     }
   }
 
-  async deadLetters({ topic, limit }: Parameters<Engine["deadLetters"]>[0] = {}): Promise<DeadLetterPage> {
+  async deadLetters(options: Parameters<Engine["deadLetters"]>[0] = {}): Promise<DeadLetterPage> {
+    const { topic, limit } = asked(options);
+    mustBeText(topic, "topic");
     const most = limitOf(limit);
     return this.#letters().list({ ...(topic === undefined ? {} : { topic }), limit: most });
   }
@@ -190,6 +197,8 @@ export class RequestService implements Engine {
     place: string,
     { topic }: Parameters<Engine["replayDeadLetter"]>[1] = {},
   ): Promise<void> {
+    mustBeText(place, "place");
+    mustBeText(topic, "topic");
     await this.#letters().replay(place, topic);
   }
 
@@ -325,9 +334,9 @@ export class RequestService implements Engine {
     id: string,
     { waitMs = Number.POSITIVE_INFINITY }: { readonly waitMs?: number } = {},
   ): Promise<Answer | undefined> {
+    if (typeof waitMs !== "number" || Number.isNaN(waitMs)) throw invalidWait();
     const { clock } = this.#shards;
     const until = clock.monotonicMs() + waitMs;
-    if (Number.isNaN(until) || typeof waitMs !== "number") throw invalidWait();
     return this.#ask(id, async (shard, key) => {
       for (let [access, leftMs] = [shard, waitMs]; ;) {
         const answer = await access.answer(key, leftMs);
@@ -385,10 +394,12 @@ export class RequestService implements Engine {
   }
 
   bulk(id: string): BulkHandle {
+    mustBeText(id, "id");
     return new EngineBulk(this, id);
   }
 
-  async bulks({ limit, cursor }: Parameters<Engine["bulks"]>[0] = {}): Promise<BulkPage> {
+  async bulks(options: Parameters<Engine["bulks"]>[0] = {}): Promise<BulkPage> {
+    const { limit, cursor } = asked(options);
     const page = await this.requests({
       hub: bulkHubName,
       ...(limit === undefined ? {} : { limit }),
@@ -402,6 +413,7 @@ export class RequestService implements Engine {
   }
 
   schedule(name: string): ScheduleHandle {
+    mustBeText(name, "name");
     return new EngineSchedule({ of: (key) => this.#accessOf(key) }, name);
   }
 
@@ -438,7 +450,8 @@ export class RequestService implements Engine {
     });
   }
 
-  async requests(options: RequestsOptions = {}): Promise<RequestPage> {
+  async requests(given: RequestsOptions = {}): Promise<RequestPage> {
+    const options = asked(given);
     const { order } = options;
     if (order === "duration" || order === "attempts")
       return largestFirst(
@@ -450,8 +463,8 @@ export class RequestService implements Engine {
     return pageOf(await this.#rows({ ...list, limit: list.limit + 1 }), list);
   }
 
-  search(options: SearchOptions): Promise<RequestPage> {
-    return search(options, {
+  async search(options: SearchOptions): Promise<RequestPage> {
+    return search(asked(options), {
       clock: this.#shards.clock,
       rows: this.#firstRows,
       lookUp: (key) => this.#accessOf(key).lookUp(key),
@@ -478,16 +491,15 @@ export class RequestService implements Engine {
   }
 
   async count(filter: RequestFilter = {}): Promise<number> {
-    return (await this.#counts(filter)).reduce((sum, { count }) => sum + count, 0);
+    return (await this.#counts(asked(filter))).reduce((sum, { count }) => sum + count, 0);
   }
 
   async facets(filter: RequestFilter = {}): Promise<RequestCounts> {
-    return requestCounts(await this.#counts(filter));
+    return requestCounts(await this.#counts(asked(filter)));
   }
 
-  async incidents({ hub, state, code }: Parameters<Engine["incidents"]>[0] = {}): Promise<
-    readonly IncidentGroup[]
-  > {
+  async incidents(filter: Parameters<Engine["incidents"]>[0] = {}): Promise<readonly IncidentGroup[]> {
+    const { hub, state, code } = asked(filter);
     const given = Object.entries({ hub, state, code }).filter(([, value]) => value !== undefined);
     return incidentGroups(
       await this.#counts({ ...Object.fromEntries(given), status: "incident", byMessage: true }),
@@ -510,9 +522,9 @@ export class RequestService implements Engine {
     return (shard) => atTime(filter, typical, shard.now());
   }
 
-  audit(options: AuditOptions = {}): Promise<AuditPage> {
+  async audit(options: AuditOptions = {}): Promise<AuditPage> {
     this.#demandOpen();
-    return auditPage([...this.#shards.all()], options, this.#shards.clock);
+    return auditPage([...this.#shards.all()], asked(options), this.#shards.clock);
   }
 
   async history(
@@ -550,7 +562,9 @@ export class RequestService implements Engine {
       this.#demandOpen();
       return [...this.#shards.all()];
     };
-    yield* readEvents({ clock: this.#shards.clock, shards, keysOf }, options);
+    const { signal, ...filter } = options;
+    const read = { ...asked(filter), ...(signal === undefined ? {} : { signal }) };
+    yield* readEvents({ clock: this.#shards.clock, shards, keysOf }, read);
   }
 
   async cancel(id: string, options?: OwedCommandOptions): Promise<CommandResult> {
@@ -575,6 +589,7 @@ export class RequestService implements Engine {
     options?: OwedCommandOptions,
   ): Promise<CommandResult> {
     const command = { kind: "signal", id: commandIdOf(options), signal: name, ...giverOf(options) } as const;
+    mustBeText(name, "the name of the signal");
     const isNamed = options?.commandId !== undefined;
     const sent = sentPayload(payload);
     return this.#ask(id, async (shard, key) => {
@@ -609,6 +624,7 @@ export class RequestService implements Engine {
   }
 
   async resolve(id: string, message: string, options?: OwedCommandOptions): Promise<CommandResult> {
+    mustBeMessage(message);
     await this.#ask(id, async (shard, key) => {
       const { known } = await shard.lookUp(key);
       if (known.hub === scheduleHubName) throw isSchedule(id);

@@ -101,10 +101,11 @@ export function validSignal(
   payload: unknown,
 ): unknown {
   const signals = definition?.signals ?? {};
-  const schema: Schema | undefined = Object.hasOwn(signals, name) ? signals[name] : undefined;
+  const isKnown = typeof name === "string" && Object.hasOwn(signals, name);
+  const schema: Schema | undefined = isKnown ? signals[name] : undefined;
   if (schema === undefined) {
     const known = Object.keys(signals).join(", ");
-    throw new WheelworkError("WW_SIGNAL_UNKNOWN", `the hub ${hub} takes no signal ${name}`, {
+    throw new WheelworkError("WW_SIGNAL_UNKNOWN", `the hub ${hub} takes no signal ${textOf(name)}`, {
       next: known === "" ? "It takes none." : `It takes: ${known}.`,
     });
   }
@@ -120,6 +121,29 @@ export function mustBeId(id: unknown): void {
   });
 }
 
+/** @throws WheelworkError WW_INVALID_REQUEST when it is something else. */
+export function mustBeText(given: unknown, path: string): void {
+  if (given === undefined || typeof given === "string") return;
+  throw new WheelworkError("WW_INVALID_REQUEST", `${path} is not valid`, {
+    problems: [{ path, message: "must be a text" }],
+  });
+}
+
+/** Of the message of a resolve, in characters: it is the answer of the request, and is in its history. */
+const maxMessage = 8000;
+
+/** What is wrong with the message of a resolve. */
+export const messageProblem = (given: unknown): string | undefined => textProblem(given, maxMessage);
+
+/** @throws WheelworkError WW_INVALID_INPUT when nobody could be told it. */
+export function mustBeMessage(given: unknown): void {
+  const message = messageProblem(given);
+  if (message === undefined) return;
+  throw new WheelworkError("WW_INVALID_INPUT", "the command cannot be accepted", {
+    problems: [{ path: "message", message }],
+  });
+}
+
 export const invalidWait = (): WheelworkError =>
   new WheelworkError("WW_INVALID_INPUT", "nobody can wait for an answer so long", {
     problems: [{ path: "waitMs", message: "must be a number of milliseconds" }],
@@ -129,8 +153,10 @@ export const invalidWait = (): WheelworkError =>
  * A payload as it was when it was sent: its sender may change it before the hub is known whose schema checks it. What is no JSON is left to
  * that schema.
  */
-export const sentPayload = (payload: unknown): unknown =>
-  tryPlain(payload).problem === undefined ? structuredClone(payload) : payload;
+export function sentPayload(payload: unknown): unknown {
+  const sent = tryPlain(payload);
+  return sent.problem === undefined ? structuredClone(sent.value) : payload;
+}
 
 /** The hash of a signal as it was sent. A payload that is no JSON has none: what the schema made of it counts. */
 export function signalHash(name: string, payload: unknown, valid?: unknown): string {

@@ -14,6 +14,7 @@ import {
   restore,
   Run,
   snapshot,
+  textOf,
   type Call,
   type HubDefinition,
   type Ignored,
@@ -71,10 +72,11 @@ interface Supposing {
  */
 export function suppose(
   run: Run,
-  supposition: Supposition,
+  given: Supposition,
   supposing: Supposing,
 ): { readonly run: Run } & Omit<WhatIf, "request" | "answerBy"> {
   const supposed = new Supposed(restore(run.key, snapshot(run)), supposing);
+  const supposition = fieldsOf(given);
   switch (supposition.kind) {
     case "signal": {
       const { name, payload } = supposition;
@@ -102,6 +104,15 @@ export function suppose(
       throw invalid("kind", "must be one of signal, cancel, retry, outcome, time");
   }
   return supposed.result();
+}
+
+/** What is supposed, each field read once. Outcomes and payloads are checked as those that happen. */
+function fieldsOf(given: Supposition): Supposition {
+  try {
+    return { ...given };
+  } catch (error) {
+    throw invalid("", `cannot be read: ${textOf(error)}`);
+  }
 }
 
 /** No command of a caller has it. */
@@ -200,7 +211,9 @@ class Supposed {
     if (run.status === "pending") throw invalid("kind", "must not be time: the request is pending");
     if (until === "deadline" && run.deadline === noDeadline)
       throw invalid("until", "must be a time: the hub has answered, and no deadline runs");
-    if (typeof until === "number" && !(until >= 0)) throw invalid("until", "must be a time, or deadline");
+    const isTime = typeof until === "number" && until >= 0;
+    if (until !== undefined && until !== "deadline" && !isTime)
+      throw invalid("until", "must be a time, or deadline");
     const end = until === "deadline" ? run.deadline : (until ?? this.#next()?.at ?? 0);
     for (let next = this.#next(); next !== undefined && next.at <= end; next = this.#next()) {
       this.#now = Math.max(this.#now, next.at);
