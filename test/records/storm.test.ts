@@ -11,6 +11,8 @@ import { configKey, startPart, type StormApp } from "@wheelwork/storm/parts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { refusedAt, soundValue } from "../values/generate.ts";
 import { keyOf, numberOf, Values } from "../values/echo.ts";
+import { attacks, honestAnswer, Witness } from "../hostile/attack.ts";
+import { hubs as placeHubs, unlikeStored, workersOf } from "../hostile/places.ts";
 import { channel, hostileRecords, hubs, inbox, workers } from "./hostile.ts";
 
 interface Said {
@@ -156,6 +158,55 @@ describe.skipIf(!postgresIsInstalled())("tuples that no part of ours made", () =
 
   const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
   const isLong = Number(process.env["WHEELWORK_LONG"] ?? 0) > 0;
+  test(
+    `what functions of users give and throw harms their own run alone, and stays so over a take-over (seed ${seed})`,
+    { timeout: isLong ? 1_200_000 : 120_000 },
+    async () => {
+      const witness = new Witness();
+      const app = {
+        hubs: placeHubs,
+        workers: workersOf(witness.attempted),
+        channels: [
+          { ...channel, hub: "target", request: ({ value }: Message) => JSON.parse(value) as unknown },
+        ],
+      };
+      // A run without a deadline of its own is answered after a minute, and a cancel needs its id.
+      const all = attacks(isLong ? 1 : 0.03, seed).filter(
+        ({ place }) => place !== "deadlineMs" && place !== "cancel patch",
+      );
+      const settled = async (hub: Hub, life: number): Promise<Map<string, string>> => {
+        let offset = 0;
+        const send = (key: string, place: string, value: string): string =>
+          hub.give("spout-hub", "in", 0, offset++, key, JSON.stringify({ place, value }));
+        const tuples = all.map(({ key, place, value }) => send(key, place, value));
+        const honest = `honest-${life}`;
+        tuples.push(send(honest, "", ""));
+        const waits = { timeout: isLong ? 600_000 : 60_000, interval: 100 };
+        await expect.poll(() => hub.answersTo(honest), waits).toEqual([JSON.stringify(honestAnswer)]);
+        await expect.poll(() => all.filter(({ key }) => hub.answersTo(key).length === 0), waits).toEqual([]);
+        await expect.poll(() => tuples.filter((id) => !hub.settled.has(id)), waits).toEqual([]);
+        expect(new Set(tuples.map((id) => hub.settled.get(id)?.join()))).toEqual(new Set(["ack"]));
+        return new Map(all.map(({ key }) => [key, [...new Set(hub.answersTo(key))].join(" and ")]));
+      };
+      const parkedBy = (hub: Hub): string[] =>
+        hub.events.flatMap((event) => (event.name === "incident" ? [event.key] : []));
+      const first = new Hub(server.url, folder, app, "places");
+      const before = await settled(first, 1);
+      const parked = parkedBy(first);
+      expect(parked.length).toBeGreaterThan(all.length / 5);
+      expect(new Set(parked).size).toBe(parked.length);
+      // The one before is not told, and finds out that it is fenced.
+      const second = new Hub(server.url, folder, app, "places");
+      expect(await settled(second, 2)).toEqual(before);
+      expect(parkedBy(second)).toEqual([]);
+      expect(second.events.filter(({ name }) => name === "store-lost")).toEqual([]);
+      expect(witness.harms).toEqual([]);
+      expect(unlikeStored).toEqual([]);
+      first.end();
+      second.end();
+    },
+  );
+
   const count = isLong ? 100_000 : 40;
   const lives = isLong ? 40 : 2;
 
