@@ -19,6 +19,7 @@ const known: readonly [world: WorldName, system: string, seed: number, what: str
     50669,
     "a schedule is deployed twice at one instant, and ticks of the past are asked for",
   ],
+  ["engine", "lanes", 1003441, "an owner that is taken over has nothing to commit, and somebody watches"],
   [
     "cluster",
     "flow-crud",

@@ -1,5 +1,5 @@
 import { end, hub, spoke, WheelworkError, type Answer } from "@wheelwork/core";
-import { worker } from "@wheelwork/engine";
+import { worker, type Engine } from "@wheelwork/engine";
 import type { MemoryStore } from "@wheelwork/testing";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
@@ -225,6 +225,25 @@ describe("commits (I9)", () => {
     expect(world.engine.health().status).toBe("stopped");
     expect(await waiting).toMatchObject({ code: "WW_STOPPING", retryable: true });
     expect((await refusal(world, world.engine.submit(rounds, steps(1)))).code).toBe("WW_STOPPING");
+  });
+
+  test("one that has nothing to commit notices it, too, if somebody waits for an answer or watches (I21)", async () => {
+    for (const waits of [
+      (engine: Engine) => engine.answer("k"),
+      async (engine: Engine) => {
+        for await (const { event } of engine.watch("k")) expect(event).toBe(2);
+        return "over";
+      },
+    ]) {
+      const world = await begin();
+      await world.engine.submit(approved, { n: 1, withinMs: 10 * 3_600_000 }, { key: "k" });
+      const waiting = waits(world.engine).catch((error: WheelworkError) => error);
+      await world.clock.advance(3_600_000);
+      await world.store.inner.claim("another");
+      await world.clock.advance(10_000);
+      expect(world.engine.health().status).toBe("stopped");
+      expect(await waiting).toMatchObject({ code: "WW_STOPPING", retryable: true });
+    }
   });
 });
 

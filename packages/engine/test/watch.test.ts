@@ -271,7 +271,7 @@ test("a kill ends the watch, and another one goes on with the next event", async
   expect([...seen, ...rest.updates].map(shown)).toEqual(upTo(8));
 });
 
-test("a thousand watchers ask the store for nothing while they wait", async () => {
+test("a thousand watchers ask the store for nothing while they wait; their process looks now and then whether it has the shard", async () => {
   let reads = 0;
   const w = await world({ faults: { readFails: () => reads++ < 0 } }).start();
   const { engine, clock } = w;
@@ -284,7 +284,9 @@ test("a thousand watchers ask the store for nothing while they wait", async () =
   await Promise.all(ids.map((id) => engine.signal(id, "add", { by: 1 })));
   await clock.advance(600_000);
   expect(all.every(({ updates }) => updates.length === 2)).toBe(true);
-  expect(reads).toBe(0);
+  // Once in 5 s, for all of them.
+  expect(reads).toBeLessThanOrEqual(120);
+  reads = 0;
   await Promise.all(ids.map((id) => engine.signal(id, "stop", null)));
   await clock.runUntil(Promise.all(all.map(({ done }) => done)));
   for (const { updates } of all) expect(updates.map(shown)).toEqual(upTo(1));

@@ -34,6 +34,7 @@ import {
   type Overload,
   type ShardOptions,
 } from "./options.ts";
+import { OwnershipLook } from "./ownership-look.ts";
 import { secretsOf, tracedReplyOf } from "./records.ts";
 import { died, outdated } from "./takeover.ts";
 import { outcomeEvent, report } from "./report.ts";
@@ -87,8 +88,9 @@ export class Shard {
   readonly #admission: Admission;
   #forgetMemory: () => void = () => {};
   readonly #suspects: SuspectTurns;
-  readonly #waiters = new Waiters();
-  readonly watchers = new Watchers();
+  readonly #look: OwnershipLook;
+  readonly #waiters = new Waiters(() => this.#look.begin());
+  readonly watchers = new Watchers(() => this.#look.begin());
   /** What is read of its runs. */
   readonly committed: CommittedRuns;
   #status: Status = "starting";
@@ -119,6 +121,11 @@ export class Shard {
       clock,
       status: () => this.#status,
       tenure: () => this.#tenure,
+    });
+    this.#look = new OwnershipLook(clock, {
+      isAwaited: () => this.#waiters.size + this.watchers.size > 0 && this.#status !== "stopped",
+      committed: () => this.committedSeq,
+      look: async () => this.#status === "running" && (await this.isOwned()),
     });
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
@@ -416,6 +423,7 @@ export class Shard {
   /** The engine has ended: those who wait are told so. */
   #refuseAll(): void {
     this.#forgetMemory();
+    this.#look.end();
     // The next owner reads again what a record said.
     for (const item of this.#intake.drain()) if (item.offset === undefined) refuse(item, stopping());
     this.#waiters.refuseAll(stopping());

@@ -14,6 +14,12 @@ export interface Waiter {
 /** Those who wait for answers, by request. They outlive a claim. */
 export class Waiters {
   readonly #waiters = new TurnoverMap<Set<Waiter>>();
+  readonly #onAdd: () => void;
+
+  /** `onAdd` is called whenever somebody begins to wait. */
+  constructor(onAdd: () => void) {
+    this.#onAdd = onAdd;
+  }
 
   /** How many requests somebody waits for. */
   get size(): number {
@@ -29,6 +35,7 @@ export class Waiters {
     let waiters = this.#waiters.get(key);
     if (waiters === undefined) this.#waiters.set(key, (waiters = new Set()));
     waiters.add(waiter);
+    this.#onAdd();
     return () => {
       waiters.delete(waiter);
       if (waiters.size === 0 && this.#waiters.get(key) === waiters) this.#waiters.delete(key);

@@ -12,6 +12,12 @@ type Wake = (ending?: Ending) => void;
 /** Those who want to know when runs change, by the key of the run. They outlive a claim. */
 export class Watchers {
   readonly #watchers = new Map<string, Set<Wake>>();
+  readonly #onAdd: () => void;
+
+  /** `onAdd` is called whenever somebody begins to watch. */
+  constructor(onAdd: () => void) {
+    this.#onAdd = onAdd;
+  }
 
   /** How many runs somebody watches. */
   get size(): number {
@@ -23,6 +29,7 @@ export class Watchers {
     const watchers = this.#watchers.get(key) ?? new Set();
     this.#watchers.set(key, watchers);
     watchers.add(wake);
+    this.#onAdd();
     return () => {
       watchers.delete(wake);
       if (watchers.size === 0 && this.#watchers.get(key) === watchers) this.#watchers.delete(key);
