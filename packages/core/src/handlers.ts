@@ -295,9 +295,7 @@ export function hubByHandlers<
     cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
     data: (request: unknown, run: NewRun) => ({ ...declared.data(request, run), ...keep({ open: 0 }) }),
     ...(declared.view === undefined ? {} : { view: viewing(declared.view as (data: object) => unknown) }),
-    migrate: Object.fromEntries(
-      Object.entries(declared.migrate ?? {}).map(([from, move]) => [from, migrating(move)]),
-    ),
+    migrate: migratingAll(declared.migrate),
   };
   const states = answersFirst ? answeringChart : chart;
   const unknown = unknownOfHandlers(declared);
@@ -307,6 +305,17 @@ export function hubByHandlers<
     E
   >;
 }
+
+/** The author's migrations. What is none is left as it is, and refused with all that is wrong with the hub. */
+const migratingAll = (migrate: unknown): unknown =>
+  typeof migrate !== "object" || migrate === null
+    ? migrate
+    : Object.fromEntries(
+        Object.entries(migrate).map(([from, move]: [string, unknown]) => [
+          from,
+          typeof move === "function" ? migrating(move as Parameters<typeof migrating>[0]) : move,
+        ]),
+      );
 
 /** The author's migration sees only the author's data. */
 function migrating(

@@ -1,6 +1,7 @@
 import { checkChart, end, stay, takenSignals, type ChartFacts } from "./chart.ts";
 
 import { durationText } from "./duration.ts";
+import { problemsOfMigrate } from "./migrations.ts";
 import { WheelworkError, type Problem } from "./errors.ts";
 import { exclusiveOf, queueMsOf, type Exclusive, type ExclusiveDefinition } from "./exclusive.ts";
 import type { Before, Change, DataUnknown, Declared, NoOthers, Once, OnceElse, Seen } from "./inference.ts";
@@ -267,6 +268,7 @@ export function defineHub(
   if (!Number.isInteger(version) || version < 1) {
     problems.push({ path: "version", message: "must be a whole number from 1" });
   }
+  problems.push(...problemsOfMigrate(spec.migrate, version));
   const event = cancel === end ? undefined : typeof cancel === "object" ? cancel.raise : cancel;
   if (
     event !== undefined &&

@@ -61,7 +61,7 @@ export function problemsOfLimit(
   const { concurrent, perSecond, burst, by } = limit;
   demand(isCount(concurrent), "limit.concurrent", "must be a whole number from 1");
   demand(
-    perSecond === undefined || (perSecond > 0 && perSecond <= 1_000_000),
+    perSecond === undefined || (typeof perSecond === "number" && perSecond > 0 && perSecond <= 1_000_000),
     "limit.perSecond",
     "must be a number above 0, a million at most",
   );

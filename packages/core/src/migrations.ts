@@ -1,8 +1,27 @@
-import { WheelworkError } from "./errors.ts";
+import { WheelworkError, type Problem } from "./errors.ts";
 import type { HubDefinition, MigratedRun } from "./hub.ts";
 import type { StateLogic } from "./logic.ts";
 import { plain, synchronous } from "./plain.ts";
 import type { Run } from "./run.ts";
+
+/** What is wrong with `migrate` of a hub: a function that is never called is a mistake, such as a version that was not raised. */
+export function problemsOfMigrate(migrate: unknown, version: unknown): Problem[] {
+  if (migrate === undefined) return [];
+  if (typeof migrate !== "object" || migrate === null)
+    return [{ path: "migrate", message: "must be an object with a function for each former version" }];
+  const problems: Problem[] = [];
+  for (const [from, move] of Object.entries(migrate)) {
+    const path = `migrate.${from}`;
+    if (!/^[1-9]\d{0,14}$/.test(from)) problems.push({ path, message: "is no version" });
+    else if (Number.isInteger(version) && Number(from) >= Number(version))
+      problems.push({
+        path,
+        message: `is no version before ${String(version)}: raise the version of the hub`,
+      });
+    if (typeof move !== "function") problems.push({ path, message: "must be a function of the run" });
+  }
+  return problems;
+}
 
 /**
  * What the hub's functions make of a run of an older version, one version at a time. `data`: that of the run, or what it was when

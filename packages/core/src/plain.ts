@@ -69,7 +69,7 @@ export function plain<T>(value: T, code: ErrorCode, what: string): T {
  */
 export function plainPatch(patch: object | undefined, data: unknown, what: string): object | undefined {
   if (patch === undefined) return undefined;
-  const wrong = wrongWithPatch(patch);
+  const wrong = wrongWithPatch(patch, data);
   if (wrong !== undefined) {
     abandonWithin(patch);
     throw new WheelworkError("WW_DEFECT", `${what} ${wrong}, and no object with the fields that change`, {
@@ -89,12 +89,23 @@ export function plainPatch(patch: object | undefined, data: unknown, what: strin
   return kept;
 }
 
-/** A map or a text would change nothing, or fields that nobody has named. */
-function wrongWithPatch(patch: unknown): string | undefined {
+/** A map, a text or an event would change nothing, or fields that nobody has named. */
+function wrongWithPatch(patch: unknown, data: unknown): string | undefined {
   if (patch === null) return "is null";
   if (Array.isArray(patch)) return "is an array";
+  if (isRaised(patch, data)) return "is an event";
   return typeof patch === "object" ? wrongWith(patch, 0) : `is a ${typeof patch}`;
 }
+
+/** What `s.raise` has made, unless the data has such a field itself. */
+function isRaised(patch: unknown, data: unknown): boolean {
+  if (typeof patch !== "object" || patch === null || !Object.hasOwn(patch, "raise")) return false;
+  const has = (of: unknown): boolean => typeof of === "object" && of !== null && Object.hasOwn(of, "raise");
+  return !has(data) && Object.keys(patch).every((key) => raised.has(key));
+}
+
+/** The fields of what `s.raise` makes. */
+const raised: ReadonlySet<string> = new Set(["raise", "patch", "close"]);
 
 function plainField(value: unknown, key: string, data: unknown): unknown {
   try {

@@ -188,6 +188,9 @@ function problemsOfRule(rule: WholeRule, path: string): Problem[] {
   const demand = demandsOf(problems, `${path}.`);
   const { attempts, backoffMs, factor, maxBackoffMs, jitter } = rule;
   const isUnlimited = attempts === Number.POSITIVE_INFINITY;
+  /** A text would be compared as a number, and added as a text. */
+  const isWithin = (given: number, least: number, most: number): boolean =>
+    typeof given === "number" && given >= least && given <= most;
   demand(
     isUnlimited || (Number.isInteger(attempts) && attempts >= 1),
     "attempts",
@@ -201,10 +204,10 @@ function problemsOfRule(rule: WholeRule, path: string): Problem[] {
   demand(!isUnlimited || backoffMs > 0, "backoffMs", "must be above 0 where attempts are unlimited");
   demand(factor >= 1 && Number.isFinite(factor), "factor", "must be a number from 1");
   demand(
-    maxBackoffMs >= 0 && maxBackoffMs <= maxMs,
+    isWithin(maxBackoffMs, 0, maxMs),
     "maxBackoffMs",
     `must be a number of milliseconds from 0 to ${maxMs}`,
   );
-  demand(jitter >= 0 && jitter <= 1, "jitter", "must be a number from 0 to 1");
+  demand(isWithin(jitter, 0, 1), "jitter", "must be a number from 0 to 1");
   return problems;
 }

@@ -112,7 +112,7 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
     input: spec.input as Schema<unknown, unknown>,
     output: spec.output as Schema<unknown, unknown>,
     errors,
-    timeoutMs: Math.ceil(spec.timeoutMs),
+    timeoutMs: typeof spec.timeoutMs === "number" ? Math.ceil(spec.timeoutMs) : spec.timeoutMs,
     heartbeatMs: spec.heartbeatMs,
     retry: retriesOf(retry as RetryPolicy),
     limit: limitOf(spec.concurrency, spec.limit),
@@ -156,9 +156,9 @@ function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
   // What is wrong with the timeout is not said once more of what follows from it.
   if (isDuration(made.timeoutMs)) {
     const { abandonAfterMs, heartbeatMs = made.timeoutMs, timeoutMs } = made;
-    const isFrequent = heartbeatMs > 0 && heartbeatMs <= timeoutMs;
+    const isFrequent = isDuration(heartbeatMs) && heartbeatMs <= timeoutMs;
     demand(isFrequent, "heartbeatMs", "must be a number of milliseconds above 0, timeoutMs at most");
-    const isPatient = abandonAfterMs >= timeoutMs;
+    const isPatient = typeof abandonAfterMs === "number" && abandonAfterMs >= timeoutMs;
     demand(isPatient, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
   }
   const reserved = made.errors.filter((code) => code.startsWith("WW_"));

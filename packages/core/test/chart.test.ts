@@ -1,4 +1,4 @@
-import { end, hub, spoke, stay, WheelworkError } from "@wheelwork/core";
+import { end, hub, hubByHandlers, spoke, stay, WheelworkError } from "@wheelwork/core";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { Player } from "./player.ts";
@@ -177,4 +177,38 @@ test("many attempts without a backoff end (I17)", () => {
   expect(player.run.status).toBe("ended");
   expect(player.now).toBe(9_999);
   expect(player.run.endedAt).toBe(2000);
+});
+
+test.each([
+  [
+    { migrate: { 1: (run: unknown) => run } },
+    ["migrate.1: is no version before 1: raise the version of the hub"],
+  ],
+  [
+    { version: 2, migrate: (run: unknown) => run },
+    ["migrate: must be an object with a function for each former version"],
+  ],
+  [
+    { version: 3, migrate: { one: () => 1, 2: "Waiting", 3: () => 1 } },
+    [
+      "migrate.2: must be a function of the run",
+      "migrate.3: is no version before 3: raise the version of the hub",
+      "migrate.one: is no version",
+    ],
+  ],
+])("a migration that would never be called is refused: %#", (given, expected) => {
+  const declared = { ...base, ...given };
+  const chart = () => hub("h", { ...declared, chart: { Done: end } } as never, { Done: () => ({}) } as never);
+  const handlers = () =>
+    hubByHandlers(
+      "h",
+      { ...declared, cleanUpMs: 100, calls: [] } as never,
+      {
+        request: (s: { reply: (value: object) => void }) => s.reply({}),
+        timeout: () => {},
+        response: () => {},
+      } as never,
+    );
+  for (const declare of [chart, handlers])
+    expect(problems(declare).toSorted()).toEqual(expect.arrayContaining(expected));
 });

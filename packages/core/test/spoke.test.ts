@@ -50,6 +50,31 @@ test("the backoff stays within its bounds for any attempt", () => {
   }
 });
 
+// A text would be compared as a number, and added as a text: "60000" + 5 is 600005.
+test.each<[string, object]>([
+  ["timeoutMs", { timeoutMs: "1000" }],
+  ["heartbeatMs", { heartbeatMs: "30" }],
+  ["abandonAfterMs", { abandonAfterMs: "60000" }],
+  ["concurrency", { concurrency: "4" }],
+  ["limit.perSecond", { limit: { perSecond: "50" } }],
+  ["limit.concurrent", { limit: { concurrent: "2" } }],
+  ["limit.burst", { limit: { perSecond: 50, burst: "2" } }],
+  ["retry.attempts", { retry: { attempts: "3" } }],
+  ["retry.backoffMs", { retry: { backoffMs: "10" } }],
+  ["retry.factor", { retry: { factor: "2" } }],
+  ["retry.maxBackoffMs", { retry: { maxBackoffMs: "50" } }],
+  ["retry.jitter", { retry: { jitter: "0.5" } }],
+  ['retry.on["WW_TIMEOUT"].maxBackoffMs', { retry: { on: { WW_TIMEOUT: { maxBackoffMs: "50" } } } }],
+])("a text is no number: %s", (path, options) => {
+  const declared = { input: z.unknown(), output: z.unknown(), timeoutMs: 1000, ...options };
+  expect(() => spoke("s", declared as never)).toThrow(
+    expect.objectContaining({
+      code: "WW_BAD_SPOKE",
+      problems: [expect.objectContaining({ path }) as unknown],
+    }) as Error,
+  );
+});
+
 test("a spoke that cannot be used is named, with every problem", () => {
   expect(() => made(0, { attempts: 0 })).toThrow(WheelworkError);
   expect(() => made(0, { attempts: 0 })).toThrow(/the spoke "s"[^]*timeoutMs[^]*retry\.attempts/);

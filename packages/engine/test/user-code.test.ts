@@ -71,6 +71,7 @@ describe("what a handler returns", () => {
     "is a number": 5,
     "is a function": () => 1,
     "is null": null,
+    "is an event": { raise: "Ok", patch: { n: 2 } },
     "an object of a class": Object.create({ n: 2 }, { constructor: { value: undefined } }),
   };
 
@@ -82,6 +83,61 @@ describe("what a handler returns", () => {
     expect(incident?.error).toMatchObject({ code: "WW_DEFECT", message: expect.stringContaining(says) });
     expect(data).toEqual({ n: 1, went: 0 });
     await isHonest(world);
+  });
+
+  /** A sequence of one step, whose success changes the data. */
+  const stepping = (ok: (data: object, output: { readonly n: number }) => unknown, data: () => object) =>
+    hub(
+      "stepping",
+      {
+        request: z.object({}),
+        reply: z.unknown(),
+        deadlineMs: 1_000,
+        deadline: "Over",
+        chart: { A: { Over: "Done" }, Done: end },
+        data,
+      } as never,
+      {
+        A: (s: StepBuilder) =>
+          s.sequence([s.step(double, { input: () => ({ n: 1 }), ok })], { done: "Over", failed: "Over" }),
+        Done: (given: unknown) => given,
+      } as never,
+    );
+  interface StepBuilder {
+    sequence(steps: readonly unknown[], options: object): unknown;
+    step(of: typeof double, options: object): unknown;
+  }
+
+  test("an event is no change of the data after a step, and is not lost without a word", async () => {
+    for (const event of [{ raise: "Over", patch: { n: 2 } }, { raise: "Over" }, "Over"]) {
+      const world = await worldOf({
+        hubs: [
+          honest,
+          stepping(
+            () => event,
+            () => ({ n: 1 }),
+          ) as never,
+        ],
+      });
+      await world.engine.submit("stepping", {}, { key: "h" });
+      await world.clock.advance(100);
+      const { incident, data } = await world.engine.request("h");
+      expect(incident?.error).toMatchObject({
+        code: "WW_DEFECT",
+        message: expect.stringMatching(/an event|a string/),
+      });
+      expect(data).toEqual({ n: 1 });
+    }
+  });
+
+  test("a field of the data may be called raise", async () => {
+    const raising = stepping(
+      (_data, { n }) => ({ raise: `${n} %` }),
+      () => ({ raise: "0 %" }),
+    );
+    const world = await worldOf({ hubs: [honest, raising as never] });
+    await world.engine.submit("stepping", {}, { key: "h" });
+    expect(await world.answer("h")).toEqual({ kind: "result", value: { raise: "2 %" } });
   });
 
   const returned: Readonly<Record<string, unknown>> = {

@@ -134,7 +134,7 @@ test("runs of a hub by handlers are migrated in the middle of their work", async
         calls: [step],
         version,
         data: (): Record<string, string[]> => ({ [field]: [`made by ${version}`] }),
-        migrate: { 1: ({ log }) => ({ notes: log }) },
+        ...(version > 1 ? { migrate: { 1: ({ log }) => ({ notes: log }) } } : {}),
       },
       {
         request: (s) => s.call(step, { n: 50 }),
