@@ -148,7 +148,9 @@ test("a folder of a version without flows, and one whose first start was cut off
 test("the book of POST /flow is refused if it is new or older, and made anew of what requests have", async () => {
   const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
   onTestFinished(() => rmSync(dataDir, { recursive: true }));
-  const open = (rebuildRules = false) => openFlowCrud({ dataDir, durability: "normal", rebuildRules });
+  // This is not about time: its flows have half a second otherwise.
+  const flow = { workerTimeoutMs: 10_000, deadlineMs: 60_000 };
+  const open = (rebuildRules = false) => openFlowCrud({ dataDir, durability: "normal", rebuildRules, flow });
   const file = (name: string): string => join(dataDir, name);
   const ask = (system: FlowCrud, flowid: string, error: "IN_FL" | null = null) =>
     system.engine.call(system.hub as never, { flowid, length: 5, error } as never);
