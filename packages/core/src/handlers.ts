@@ -28,7 +28,7 @@ import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import { unknownOfHandlers } from "./option-names.ts";
 import { setField } from "./plain.ts";
 import type { In, Out, Schema } from "./schema.ts";
-import type { Callable, Outcome } from "./spoke.ts";
+import { isDuration, mustBeDuration, type Callable, type Outcome } from "./spoke.ts";
 
 /*
  * A hub by handlers runs on the same kernel as a hub by chart. It has one fixed chart of four states:
@@ -270,7 +270,8 @@ export function hubByHandlers<
   };
   const logics = new Map<string, StateLogic>([
     ["Working", working(own)],
-    ["CleaningUp", cleaningUp(own, declared.cleanUpMs)],
+    // What is wrong with the time is said below, by its name.
+    ["CleaningUp", cleaningUp(own, isDuration(declared.cleanUpMs) ? declared.cleanUpMs : 1)],
     [
       "GivenUp",
       {
@@ -299,6 +300,7 @@ export function hubByHandlers<
   };
   const states = answersFirst ? answeringChart : chart;
   const unknown = unknownOfHandlers(declared);
+  if (!isDuration(declared.cleanUpMs)) unknown.push({ path: "cleanUpMs", message: mustBeDuration });
   return defineHub(name, erased as unknown as ErasedSpec, states, logics, unknown) as Hub<
     In<Req>,
     Out<Rep>,

@@ -261,7 +261,7 @@ export function defineHub(
   if (!namePattern.test(name)) {
     problems.push({ path: "name", message: mustBeName });
   }
-  if (typeof deadlineMs === "number" && !isDuration(deadlineMs)) {
+  if (typeof deadlineMs !== "function" && !isDuration(deadlineMs)) {
     problems.push({ path: "deadlineMs", message: mustBeDuration });
   }
   const version = spec.version ?? 1;

@@ -179,6 +179,17 @@ test("many attempts without a backoff end (I17)", () => {
   expect(player.run.endedAt).toBe(2000);
 });
 
+/** A hub by a chart and one by handlers, with other options, of which the compiler would refuse some. */
+const both = (given: object): readonly (() => unknown)[] => [
+  () => hub("h", { ...base, ...given, chart: { Done: end } } as never, { Done: () => ({}) } as never),
+  () =>
+    hubByHandlers(
+      "h",
+      { ...base, cleanUpMs: 100, calls: [], ...given } as never,
+      { request: () => {}, timeout: () => {}, response: () => {} } as never,
+    ),
+];
+
 test.each([
   [
     { migrate: { 1: (run: unknown) => run } },
@@ -197,18 +208,23 @@ test.each([
     ],
   ],
 ])("a migration that would never be called is refused: %#", (given, expected) => {
-  const declared = { ...base, ...given };
-  const chart = () => hub("h", { ...declared, chart: { Done: end } } as never, { Done: () => ({}) } as never);
-  const handlers = () =>
-    hubByHandlers(
-      "h",
-      { ...declared, cleanUpMs: 100, calls: [] } as never,
-      {
-        request: (s: { reply: (value: object) => void }) => s.reply({}),
-        timeout: () => {},
-        response: () => {},
-      } as never,
-    );
-  for (const declare of [chart, handlers])
+  for (const declare of both(given))
     expect(problems(declare).toSorted()).toEqual(expect.arrayContaining(expected));
 });
+
+test.each([["1000"], [undefined], [0], [null], [Number.NaN]])("%s is no deadline of a hub", (deadlineMs) => {
+  for (const declare of both({ deadlineMs }))
+    expect(problems(declare)).toEqual([
+      expect.stringContaining("deadlineMs: must be a number of milliseconds"),
+    ]);
+});
+
+test.each([["100"], [undefined], [0]])(
+  "%s is no time for the clean-up, which is called by its name",
+  (cleanUpMs) => {
+    const [, byHandlers] = both({ cleanUpMs });
+    expect(problems(byHandlers as () => unknown)).toEqual([
+      expect.stringContaining("cleanUpMs: must be a number of milliseconds"),
+    ]);
+  },
+);

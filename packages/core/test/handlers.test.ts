@@ -749,8 +749,8 @@ describe("a declaration", () => {
 
   it.each([
     ["deadlineMs", { deadlineMs: 0, cleanUpMs: 1 }],
-    ["after.TimeoutRaised", { deadlineMs: 1, cleanUpMs: 0 }],
-    ["after.TimeoutRaised", { deadlineMs: 1, cleanUpMs: Number.POSITIVE_INFINITY }],
+    ["cleanUpMs", { deadlineMs: 1, cleanUpMs: 0 }],
+    ["cleanUpMs", { deadlineMs: 1, cleanUpMs: Number.POSITIVE_INFINITY }],
   ])("without a finite %s is refused", (path, times) => {
     expect(() => hubByHandlers("refused", { ...tripSpec, ...times, calls: [] }, handlers)).toThrow(path);
   });
