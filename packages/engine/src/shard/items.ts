@@ -156,3 +156,11 @@ interface JoinedItem {
 
 /** What follows from a decision in the same batch. */
 export type AtOnceItem = InputItem | TellItem | FreeItem | JoinedItem;
+
+/** What tells whether a request is taken. */
+export interface Arriving {
+  readonly key: string;
+  readonly hub: string;
+  readonly isOwed?: boolean | undefined;
+  readonly beginWithinMs?: number | undefined;
+}

@@ -22,7 +22,15 @@ import { Drain } from "./drain.ts";
 import { EngineTime } from "./engine-time.ts";
 import { Intake } from "./intake.ts";
 import { outlives, refuse } from "./items.ts";
-import type { AttemptId, IgnoredReason, InputItem, Item, RelayReplyItem, RequestItem } from "./items.ts";
+import type {
+  Arriving,
+  AttemptId,
+  IgnoredReason,
+  InputItem,
+  Item,
+  RelayReplyItem,
+  RequestItem,
+} from "./items.ts";
 import type { Lane } from "./lanes.ts";
 import { countMemory, memoryInUse, waiterBytes } from "./memory.ts";
 import {
@@ -55,14 +63,6 @@ const maxRefusals = 2;
 /** So few runs and requests are not too many, however late the loop is, for a sender that waits: something else holds it up. */
 const fewRuns = 256;
 const [minRecoveryMs, maxRecoveryMs] = [10, 2000];
-
-/** What tells whether a request is taken. */
-export interface Arriving {
-  readonly key: string;
-  readonly hub: string;
-  readonly isOwed?: boolean | undefined;
-  readonly beginWithinMs?: number | undefined;
-}
 
 /**
  * The durable loop over one shard: it takes all inputs that are ready, decides them one after the other in memory, writes
