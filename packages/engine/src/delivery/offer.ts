@@ -87,8 +87,10 @@ function offerRequest(
       // Its sender gets the stored answer. What it asked for instead is kept as a dead letter.
       refuse: (error) => resolve(error.retryable ? "refused" : { reason: error.message }),
     };
-    if (position === undefined) shard.request(decided);
-    else shard.feed({ ...decided, offset: position });
+    if (position === undefined) {
+      const refusal = shard.request(decided, () => decided);
+      if (refusal !== undefined) decided.refuse(refusal);
+    } else shard.feed({ ...decided, offset: position });
   });
 }
 

@@ -6,6 +6,7 @@ import type { Clock, Logger } from "../ports/ports.ts";
 import { retrying, type RetryPolicy } from "../ports/retry.ts";
 import { isDeployed, type ScheduleCommand, type ScheduleData } from "../schedules/hub.ts";
 import type { Schedule } from "../schedules/schedule.ts";
+import type { RequestItem } from "../shard/items.ts";
 import type { Shard } from "../shard/shard.ts";
 
 const deploying: RetryPolicy = { minMs: 100, maxMs: 5000 };
@@ -65,8 +66,8 @@ async function deployOne(shard: Shard, { name, stored, version }: Schedule, logg
     });
     return;
   }
-  await new Promise<void>((resolve, reject) =>
-    shard.request({
+  await new Promise<void>((resolve, reject) => {
+    const item: RequestItem = {
       kind: "request",
       key,
       hub: scheduleHubName,
@@ -78,6 +79,8 @@ async function deployOne(shard: Shard, { name, stored, version }: Schedule, logg
       isRecord: true,
       accept: () => resolve(),
       refuse: reject,
-    }),
-  );
+    };
+    const refusal = shard.request(item, () => item);
+    if (refusal !== undefined) reject(refusal);
+  });
 }

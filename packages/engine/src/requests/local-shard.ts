@@ -56,9 +56,6 @@ export class LocalShard implements ShardAccess {
 
   async submit(request: NewRequest): Promise<boolean> {
     try {
-      // To look at the body of a request costs more than to refuse it.
-      const refusal = this.#shard.refusalOf(request);
-      if (refusal !== undefined) throw refusal;
       return await this.#submit(request);
     } catch (error) {
       if (request.fresh || !(error instanceof WheelworkError) || error.code !== "WW_OVERLOADED") throw error;
@@ -87,7 +84,7 @@ export class LocalShard implements ShardAccess {
       givenBy,
     } = request;
     return new Promise((resolve, reject) => {
-      this.#shard.queue({
+      const refusal = this.#shard.request(request, () => ({
         kind: "request",
         key,
         hub,
@@ -107,7 +104,8 @@ export class LocalShard implements ShardAccess {
         fresh,
         accept: resolve,
         refuse: reject,
-      });
+      }));
+      if (refusal !== undefined) reject(refusal);
     });
   }
 

@@ -269,20 +269,11 @@ export class Shard {
 
   // ---- what comes in ----
 
-  /** Queues a request, or refuses it at once. */
-  request(item: RequestItem): void {
-    const refusal = this.refusalOf(item);
-    if (refusal === undefined) this.#push(item);
-    else item.refuse(refusal);
-  }
-
-  /** Queues a request that has no refusal. */
-  queue(item: RequestItem): void {
-    this.#push(item);
-  }
-
-  /** Why a new request is refused now, before anybody has looked at its body: undefined if it is to be queued at once. */
-  refusalOf(request: Arriving): WheelworkError | undefined {
+  /**
+   * Queues a request. It is made only if it is taken, since to look at its body costs more than to refuse it. The result is the refusal,
+   * which nobody else is told.
+   */
+  request(request: Arriving, make: () => RequestItem): WheelworkError | undefined {
     const refusal = this.#refusal();
     if (refusal !== undefined) return refusal;
     this.#turns.handOverAt();
@@ -290,7 +281,7 @@ export class Shard {
     // One whose run is in memory takes no room, and is answered whatever comes.
     const isNew = isOwed !== true && this.find(key) === undefined;
     const overload = isNew ? this.#overload(request) : undefined;
-    if (overload === undefined) return undefined;
+    if (overload === undefined) return void this.#push(make());
     this.#options.observe?.({ name: "refused", hub, key });
     return overloaded(overload);
   }
