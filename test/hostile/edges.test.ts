@@ -1,7 +1,8 @@
 import { WheelworkError } from "@wheelwork/core";
 import { abandonWithin, textOf } from "@wheelwork/core/kernel";
-import { createEngine, type Engine } from "@wheelwork/engine";
-import { seededRandom } from "@wheelwork/testing";
+import { createEngine, systemClock, type Engine } from "@wheelwork/engine";
+import { clusterTopics, createClient, createNode } from "@wheelwork/engine/cluster";
+import { MemoryBroker, MemoryLog, MemoryStore, seededRandom } from "@wheelwork/testing";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -72,12 +73,48 @@ test(
       return engine;
     };
     const engine = await open();
-    expect(await attack(engine, isLong ? 1 : 0.1)).toEqual([]);
+    expect(await attack(engine, isLong ? 1 : 0.05)).toEqual([]);
     const [live] = (await engine.requests({ hub: "open", order: "oldest", limit: 1 })).items;
     const history = await engine.history(live?.id ?? "");
     await engine.stop({ drainMs: 0 });
     const again = await open();
     expect(await again.history(live?.id ?? "")).toEqual(history);
     expect(witness.harms).toEqual([]);
+  },
+);
+
+test(
+  `what callers give a client of a cluster is taken or refused, and harms no node (seed ${seed})`,
+  { timeout: 1_200_000 },
+  async () => {
+    const shards = 2;
+    const broker = new MemoryBroker({ clock: systemClock });
+    for (const { name, partitions = shards } of clusterTopics({ shards }))
+      broker.createTopic(name, partitions);
+    const disks = Array.from({ length: shards }, () => new MemoryStore());
+    const witness = new Witness();
+    const common = {
+      hubs: edgeHubs,
+      shards,
+      store: (shard: number) => (disks[shard] as MemoryStore).reopen(),
+    };
+    const node = createNode({
+      ...common,
+      workers: [],
+      schedules: edgeSchedules(),
+      log: new MemoryLog(broker, { clock: systemClock }),
+      observe: witness.observe,
+    });
+    await node.start();
+    onTestFinished(() => node.stop({ drainMs: 0 }));
+    await expect
+      .poll(() => node.shards.map(({ status }) => status), { timeout: 20_000 })
+      .toEqual(["running", "running"]);
+    const client = createClient({ ...common, log: new MemoryLog(broker, { clock: systemClock }) });
+    await client.start();
+    onTestFinished(() => client.stop());
+    expect(await attack(client, isLong ? 1 : 0.01)).toEqual([]);
+    expect(witness.harms).toEqual([]);
+    expect(witness.claims).toBe(shards);
   },
 );

@@ -54,6 +54,9 @@ export const edgeSchedules = (): readonly Schedule[] => [
   schedule("daily", { cron: "0 3 * * *", hub: open, request: () => ({ value: null }) }),
 ];
 
+/** Others have a turn of the loop: the nodes of a test live in its process. */
+const aMoment = (): Promise<void> => new Promise((resolve) => void setTimeout(resolve, 2));
+
 /** What edges are called with. */
 export class Caller {
   readonly engine: Engine;
@@ -77,7 +80,10 @@ export class Caller {
   /** A new run that is parked. */
   async parked(): Promise<string> {
     const id = await this.#accepted(broken, {}, `parked-${this.#made++}`);
-    for (;;) if ((await this.engine.request(id)).status === "incident") return id;
+    for (;;) {
+      if ((await this.engine.request(id)).status === "incident") return id;
+      await aMoment();
+    }
   }
 
   /** The live run is there, and takes signals. */
@@ -86,7 +92,7 @@ export class Caller {
       ((await this.engine.request(this.#live)).view as { readonly notes: number }).notes;
     const before = await notes();
     await this.engine.signal(this.#live, "note", {});
-    for (const until = performance.now() + 20_000; performance.now() < until;)
+    for (const until = performance.now() + 20_000; performance.now() < until; await aMoment())
       if ((await notes()) > before) return true;
     return false;
   }
