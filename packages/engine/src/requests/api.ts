@@ -461,7 +461,10 @@ export interface Engine {
   bulks(page?: { readonly limit?: number; readonly cursor?: string }): Promise<BulkPage>;
   /** Makes the turn of a parked run again. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
   retry(id: string, options?: CommandOptions): Promise<CommandResult>;
-  /** Ends a parked run with the error WW_INCIDENT. @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT. */
+  /**
+   * Ends a parked run with the error WW_INCIDENT. The message is a text of 1 to 8,000 characters.
+   * @throws WheelworkError WW_NOT_FOUND, WW_NOT_INCIDENT, WW_INVALID_INPUT.
+   */
   resolve(id: string, message: string, options?: CommandOptions): Promise<CommandResult>;
   /**
    * A page of the commands that somebody gave (the option `by`), the newest first: requests, signals, cancels, retries, resolves,
