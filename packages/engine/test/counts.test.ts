@@ -146,6 +146,27 @@ test("a filter that is not valid is refused with every problem", async () => {
       problems: [{ path: "hub" }, { path: "status" }, { path: "createdAt.from" }, { path: "durationMs.max" }],
     });
   await expect(engine.requests({ order: "best" as never })).rejects.toThrow(/order/);
+  // It would mean every request.
+  await expect(engine.count({ hubb: "approved" } as never)).rejects.toMatchObject({
+    problems: [{ path: "hubb", message: "is not known" }],
+  });
+  await expect(engine.startBulk({ kind: "cancel" }, new Map([["hub", "approved"]]) as never)).rejects.toThrow(
+    /Map/,
+  );
+});
+
+test("a filter may be the query of an HTTP request, which inherits from an empty object", async () => {
+  const world = await new World({ hubs: [approved], workers: workersOf(outside()) }).start();
+  onTestFinished(() => world.close());
+  const { engine } = world;
+  const query = (fields: RequestFilter): RequestFilter =>
+    Object.assign(Object.create(Object.create(null) as object) as object, fields);
+  expect(await engine.count(query({ hub: "approved" }))).toBe(0);
+  expect((await engine.requests(query({ hub: "approved" }))).items).toEqual([]);
+  expect(await engine.incidents(query({ hub: "approved" }))).toEqual([]);
+  expect(await engine.previewBulk({ kind: "cancel" }, query({ hub: "approved" }))).toMatchObject({
+    count: 0,
+  });
 });
 
 test.each(["schema-2.sql", "before-timers.sql"])(

@@ -7,11 +7,24 @@ import { plain } from "@wheelwork/core/kernel";
  * @throws WheelworkError WW_INVALID_REQUEST, with the path.
  */
 export function asked<T extends object>(given: T): T {
-  const read = plain(given, "WW_INVALID_REQUEST", "what is asked for");
+  const read = plain(bare(given), "WW_INVALID_REQUEST", "what is asked for");
   if (isObject(read)) return read;
   throw new WheelworkError("WW_INVALID_REQUEST", "what is asked for is not valid", {
     problems: [{ path: "", message: mustBeObject }],
   });
+}
+
+/** The query of an HTTP request, as Fastify gives it, inherits from an object that is empty. It is as plain as any other. */
+export function bare<T extends object>(given: T): T {
+  try {
+    const prototype: unknown = Object.getPrototypeOf(given);
+    if (typeof prototype !== "object" || prototype === null || prototype === Object.prototype) return given;
+    const isEmpty = Object.getPrototypeOf(prototype) === null && Reflect.ownKeys(prototype).length === 0;
+    return isEmpty ? { ...given } : given;
+  } catch {
+    // What cannot be read is refused.
+    return given;
+  }
 }
 
 export const mustBeObject = "must be an object";

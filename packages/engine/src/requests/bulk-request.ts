@@ -2,7 +2,7 @@ import { WheelworkError, type Problem } from "@wheelwork/core";
 import { textOf, tryPlain } from "@wheelwork/core/kernel";
 import type { BulkCommand, BulkRequest } from "../ports/bulks.ts";
 import type { RequestFilter, StatusFilter } from "../ports/filter.ts";
-import { asked, isObject } from "./asked.ts";
+import { asked, bare, isObject } from "./asked.ts";
 import { problemsOf } from "./filters.ts";
 import { isGiver, messageProblem } from "./validate.ts";
 
@@ -70,7 +70,7 @@ export function bulkRequestOf(
   filter: RequestFilter,
   by: string | undefined,
 ): BulkRequest {
-  const given = asked({ command, filter, ...(by === undefined ? {} : { by }) });
+  const given = asked({ command, filter: bare(filter), ...(by === undefined ? {} : { by }) });
   const problems = bulkProblems(given);
   if (!hasBounds(given.filter))
     problems.push({
