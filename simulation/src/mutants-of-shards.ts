@@ -197,8 +197,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "list changed runs twice at another node",
     file: "packages/engine/src/requests/list.ts",
-    from: "rows.has(row.key) || moved.has(row.key)) continue;\n      else if (!overlay.isCurrent(row)) {",
-    to: "rows.has(row.key)) continue;\n      else if (!(moved.has(row.key) || overlay.isCurrent(row))) {",
+    from: "this.#stored.has(key) || this.#moved.has(key)) return;\n    else if (!this.#overlay.isCurrent(row)) {",
+    to: "this.#stored.has(key)) return;\n    else if (!(this.#moved.has(key) || this.#overlay.isCurrent(row))) {",
     world: "cluster",
   },
   {

@@ -382,8 +382,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "queue a request that is refused as too much",
     file: shard,
-    from: "    item.refuse(overloaded(overload));\n",
-    to: "    item.refuse(overloaded(overload));\n    this.#push({ ...item, accept: () => {}, refuse: () => {} });\n",
+    from: "    return overloaded(overload);\n",
+    to: "    this.#push({ ...make(), accept: () => {}, refuse: () => {} });\n    return overloaded(overload);\n",
   },
   {
     name: "refuse a request as too much whose run has left the memory",
@@ -738,8 +738,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "refuse what a run has started when there is too much to do",
     file: shard,
-    from: "const isNew = item.isOwed !== true && this.find(item.key) === undefined;",
-    to: "const isNew = this.find(item.key) === undefined;",
+    from: "const isNew = isOwed !== true && this.find(key) === undefined;",
+    to: "const isNew = this.find(key) === undefined;",
   },
   {
     name: "let the fence of a lane begin anew with each claim",

@@ -43,12 +43,14 @@ const batch = ({ limit, drain, times = 1, version = 1, moved = false, pad = "" }
       cancel: "Stop",
       signals: { atOnce: z.number(), more: z.number() },
       version,
-      migrate: {
-        1: (({ state, data: { items, ...data } }: { state: string; data: Record<string, unknown> }) => ({
-          state: moved ? "Moved" : state,
-          data: { ...data, count: items },
-        })) as never,
-      },
+      migrate: (version === 1
+        ? {}
+        : {
+            1: (({ state, data: { items, ...data } }: { state: string; data: Record<string, unknown> }) => ({
+              state: moved ? "Moved" : state,
+              data: { ...data, count: items },
+            })) as never,
+          }) as never,
       chart: {
         [moved ? "Moved" : "Working"]: {
           Ok: stay,

@@ -21,7 +21,9 @@ describe.skipIf(!listsProcesses)("npm start", () => {
     const headers = { "content-type": "application/json", "idempotency-key": key, prefer: "wait=10" };
     const body = JSON.stringify({ flowid: "f", length: 3 });
     const response = await fetch(`http://127.0.0.1:${port}/flow`, { method: "POST", headers, body });
-    return ((await response.json()) as { requestId: string }).requestId;
+    const answer = (await response.json()) as { requestId?: string };
+    expect(answer).toMatchObject({ requestId: key });
+    return answer.requestId ?? "";
   };
 
   test.each(["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"] as const)(
