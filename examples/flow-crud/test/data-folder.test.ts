@@ -149,7 +149,7 @@ test("the book of POST /flow is refused if it is new or older, and made anew of 
   const dataDir = mkdtempSync(join(tmpdir(), "flow-crud-folder-"));
   onTestFinished(() => rmSync(dataDir, { recursive: true }));
   // This is not about time: its flows have half a second otherwise.
-  const flow = { workerTimeoutMs: 10_000, deadlineMs: 60_000 };
+  const flow = { workerTimeoutMs: 1500, deadlineMs: 30_000 };
   const open = (rebuildRules = false) => openFlowCrud({ dataDir, durability: "normal", rebuildRules, flow });
   const file = (name: string): string => join(dataDir, name);
   const ask = (system: FlowCrud, flowid: string, error: "IN_FL" | null = null) =>

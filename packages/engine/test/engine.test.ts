@@ -240,7 +240,7 @@ describe("commits (I9)", () => {
       const waiting = waits(world.engine).catch((error: WheelworkError) => error);
       await world.clock.advance(3_600_000);
       await world.store.inner.claim("another");
-      await world.clock.advance(10_000);
+      await world.clock.advance(300_000);
       expect(world.engine.health().status).toBe("stopped");
       expect(await waiting).toMatchObject({ code: "WW_STOPPING", retryable: true });
     }

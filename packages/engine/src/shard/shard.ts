@@ -125,7 +125,10 @@ export class Shard {
     this.#look = new OwnershipLook(clock, {
       isAwaited: () => this.#waiters.size + this.watchers.size > 0 && this.#status !== "stopped",
       committed: () => this.committedSeq,
-      look: async () => this.#status === "running" && (await this.isOwned()),
+      look:
+        store.check === undefined
+          ? async () => this.#status === "running" && (await this.isOwned())
+          : undefined,
     });
     this.#time = new EngineTime(options.clock);
     this.#intake = new Intake(options.limits.batchInputs);
