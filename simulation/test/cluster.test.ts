@@ -2,7 +2,7 @@ import { describeFailure, requestBodies, requestWays, simulate } from "@wheelwor
 import { expect, test } from "vitest";
 import { simulatedIn } from "../src/worlds.ts";
 
-const seeds = Number(process.env["WHEELWORK_CLUSTER_SEEDS"] ?? 45);
+const seeds = Number(process.env["WHEELWORK_CLUSTER_SEEDS"] ?? 25);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test("no fault of nodes, log or stores breaks the promise of a cluster", { timeout: 600_000 }, async () => {
@@ -83,8 +83,8 @@ test("no fault of nodes, log or stores breaks the promise of a cluster", { timeo
 
 test("the same seed plays the same", async () => {
   const [one, two] = [
-    await simulate({ ...(await simulatedIn("cluster")), seeds: 10 }),
-    await simulate({ ...(await simulatedIn("cluster")), seeds: 10 }),
+    await simulate({ ...(await simulatedIn("cluster")), seeds: 5 }),
+    await simulate({ ...(await simulatedIn("cluster")), seeds: 5 }),
   ];
   expect(two).toEqual(one);
 });

@@ -51,7 +51,7 @@ test(
   `no place is doubled, and nothing is lost, over kills on SQLite (seed ${seed})`,
   { timeout: 3_600_000 },
   async () => {
-    const kills = asked || 2;
+    const kills = asked || 1;
     const place = {
       kind: "sqlite",
       file: join(folder, "turns.db"),

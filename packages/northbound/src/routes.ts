@@ -175,7 +175,9 @@ const diagramPolicy = `${safeHeaders["content-security-policy"]}; style-src 'uns
 /** The body of a resolve. */
 export const messageBody = {
   type: "object",
-  properties: { message: { type: "string", minLength: 1, maxLength: 8000, description: "The message of the answer." } },
+  properties: {
+    message: { type: "string", minLength: 1, maxLength: 8000, description: "The message of the answer." },
+  },
   required: ["message"],
   additionalProperties: false,
 } as const;
