@@ -2,7 +2,7 @@ import { describeFailure, simulate } from "@wheelwork/testing";
 import { expect, test } from "vitest";
 import { simulatedIn } from "../src/worlds.ts";
 
-const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 200);
+const seeds = Number(process.env["WHEELWORK_SEEDS"] ?? 150);
 const from = Number(process.env["WHEELWORK_SEED"] ?? 1);
 
 test(

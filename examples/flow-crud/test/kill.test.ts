@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { crash } from "./crash/crash.ts";
 
-const kills = Number(process.env["WHEELWORK_KILLS"] ?? 8);
+const kills = Number(process.env["WHEELWORK_KILLS"] ?? 5);
 const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
 
 // The long form is `npm run crash`.

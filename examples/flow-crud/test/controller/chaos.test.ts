@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { chaos } from "./chaos.ts";
 
 // Half an hour of it: WHEELWORK_FAULTS=500 npx vitest run examples/flow-crud/test/controller/chaos
-const faults = Number(process.env["WHEELWORK_FAULTS"] ?? 5);
+const faults = Number(process.env["WHEELWORK_FAULTS"] ?? 4);
 const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
 
 test.skipIf(networkFault() !== undefined)(

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { campaign } from "./campaign.ts";
 
-const faults = Number(process.env["WHEELWORK_FAULTS"] ?? 8);
+const faults = Number(process.env["WHEELWORK_FAULTS"] ?? 6);
 const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
 
 // The long form: WHEELWORK_FAULTS=200.
