@@ -1,5 +1,3 @@
-import { areTexts, mustBeTexts } from "./asked.ts";
-import { problemsOf } from "./filters.ts";
 import { WheelworkError, type Labels, type Problem, type RunEvent } from "@wheelwork/core";
 import { nextTurn } from "../ports/clock.ts";
 import { Doorbell } from "../ports/doorbell.ts";
@@ -7,6 +5,8 @@ import { givenKey, keyProblem } from "../ports/keys.ts";
 import type { Clock } from "../ports/ports.ts";
 import { pause } from "../ports/retry.ts";
 import { toldOf, type ShardAccess } from "./access.ts";
+import { areTexts, mustBeTexts } from "./asked.ts";
+import { problemsOf } from "./filters.ts";
 import { gone, type JournalPlace, type JournalTail, type ToldBatch } from "./journal-tail.ts";
 import { KnownRuns, type RunFacts } from "./run-facts.ts";
 

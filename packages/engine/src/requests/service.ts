@@ -738,13 +738,15 @@ function keysOf(id: string): readonly string[] {
  * its lane is looked for as well as can be.
  */
 function placeOf(definition: HubDefinition, key: string, body: CheckedBody, request: unknown): string {
-  if (definition.exclusive === undefined) return key;
-  const { valid, invalid } = body;
-  let place: string;
-  try {
-    place = placedKey(definition, key, invalid === undefined ? valid : request);
-  } catch (error) {
-    throw invalid ?? error;
+  let place = key;
+  // Only a lane needs to look at the body.
+  if (definition.exclusive !== undefined) {
+    const { valid, invalid } = body;
+    try {
+      place = placedKey(definition, key, invalid === undefined ? valid : request);
+    } catch (error) {
+      throw invalid ?? error;
+    }
   }
   const problem = keyProblem(givenKey(place));
   if (problem === undefined) return place;

@@ -45,7 +45,7 @@ export interface CheckedBody {
  * changed between the two, and it may fill in the time or a random id. But earlier versions of the engine stored the hash of
  * what the schema had made. So a body is also taken for the same if today's schema makes of it what has that hash.
  *
- * It is checked when somebody first asks: an engine that has too much to do refuses requests before, and at a third of the cost.
+ * It is checked when somebody first asks: an engine that has too much to do refuses requests before.
  */
 export function checkBody(definition: HubDefinition, body: unknown): CheckedBody {
   const { name } = definition;
