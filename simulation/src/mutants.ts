@@ -220,8 +220,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "fire callbacks a little early",
     file: coordinator,
-    from: "      if (at === undefined || at > now) break;",
-    to: "      if (at === undefined || at > now + 5) break;",
+    from: "    if (at === undefined || at > now) return undefined;",
+    to: "    if (at === undefined || at > now + 5) return undefined;",
   },
   {
     name: "answer twice",

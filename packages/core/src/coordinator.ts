@@ -131,18 +131,20 @@ export class Coordinator {
     }
   }
 
-  /** Removes the callbacks that are due at `now`, and returns them in their order, `limit` at most. */
-  take(now: number, limit = Number.MAX_SAFE_INTEGER): Callback[] {
+  /** Removes the callbacks that are due at `now`, and returns them in their order. */
+  take(now: number): Callback[] {
     const taken: Callback[] = [];
-    while (taken.length < limit) {
-      const at = this.nextAt();
-      if (at === undefined || at > now) break;
-      const callback = this.#milliseconds.get(at)?.first;
-      if (callback === undefined) break;
-      this.cancel(callback);
-      taken.push(callback);
-    }
+    for (let next = this.next(now); next !== undefined; next = this.next(now)) taken.push(next);
     return taken;
+  }
+
+  /** Removes the callback that is due first, if it is due at `now`, and returns it. */
+  next(now: number): Callback | undefined {
+    const at = this.nextAt();
+    if (at === undefined || at > now) return undefined;
+    const callback = this.#milliseconds.get(at)?.first;
+    if (callback !== undefined) this.cancel(callback);
+    return callback;
   }
 
   /** Builds the heap anew without the empty milliseconds. */

@@ -17,7 +17,9 @@ export class Attempt {
   index = -1;
   /** How it waits for its turn under the limit of its spoke; undefined: it does not wait. */
   waits: Waiting | undefined = undefined;
-  /** It has waited for a place, or its process has ended: it times out later than was committed. */
+  /** Since when it waits for a turn of the event loop, to begin or to be checked, in monotonic time; undefined: it does not. */
+  turnSince: number | undefined = undefined;
+  /** It has waited for a turn or a place, or its process has ended: it times out later than was committed. */
   hasWaited = false;
   /** How long it has waited, in milliseconds. */
   waitedMs = 0;
@@ -62,7 +64,7 @@ export class Attempt {
 
   /** It has its place, and is not to be made yet: it is a suspect. */
   get isHeld(): boolean {
-    return !this.isMade && this.waits === undefined && !this.awaitingLog;
+    return !this.isMade && this.waits === undefined && this.turnSince === undefined && !this.awaitingLog;
   }
 
   /** An earlier process may have begun it: its time begins anew, and ends at `due` if it need not wait for a place. */
@@ -74,9 +76,14 @@ export class Attempt {
   /** It has a place at last: the time that it has waited is not its own. */
   endWait(now: number): void {
     if (this.waits === undefined) return;
-    this.waitedMs = now - this.waits.since;
-    extendContext(this.#context, this.waitedMs);
+    this.waited(now - this.waits.since);
     this.waits = undefined;
+  }
+
+  /** It has waited so long, in milliseconds: that time is not its own. */
+  waited(ms: number): void {
+    this.waitedMs += ms;
+    extendContext(this.#context, ms);
     this.hasWaited = true;
   }
 

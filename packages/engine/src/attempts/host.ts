@@ -11,6 +11,7 @@ import { Heart, tolerated } from "./heart.ts";
 import { limiterOf, type Limiter } from "./limiter.ts";
 import { OpenAttempts } from "./open-attempts.ts";
 import { asOutcome, checkedOutcome, failureOf, invalid, type OutcomeCheck, type Redact } from "./outcomes.ts";
+import { userTimeOf, type UserTime } from "./user-time.ts";
 import { comesThroughLog, isRouted, type Worker, type WorkerPorts } from "./worker.ts";
 
 /** Takes the outcome of an attempt. */
@@ -66,6 +67,7 @@ export class WorkerHost {
   /** While the engine stops: the attempts that it waits for, with what cancels the timer of each. */
   #draining: { readonly left: Map<Attempt, () => void>; readonly resolve: () => void } | undefined =
     undefined;
+  #isDraining = false;
   /** Attempts that are over, whose work still holds a place. */
   readonly #lingering = new Map<Attempt, Limiter>();
   /** Those of the attempts whose spokes want heartbeats. */
@@ -78,6 +80,7 @@ export class WorkerHost {
   readonly #check: OutcomeCheck;
   readonly #tracing: Tracing | undefined;
   readonly #isTimed: boolean;
+  readonly #userTime: UserTime;
   readonly #holds: ((request: AttemptRequest) => boolean) | undefined;
   readonly #detach: (() => void)[] = [];
 
@@ -93,6 +96,7 @@ export class WorkerHost {
     this.#secrets = options.secrets;
     this.#tracing = options.tracing;
     this.#isTimed = options.isTimed === true;
+    this.#userTime = userTimeOf(clock);
     for (const worker of workers) {
       const { name } = worker.spoke;
       if (this.#served.has(name)) {
@@ -169,15 +173,29 @@ export class WorkerHost {
     else limiter.renew(attempt, then);
   }
 
-  #enter({ limiter, make }: Served, attempt: Attempt): void {
-    if (limiter === undefined) return make(attempt);
+  /** Begins an attempt when there is time for it, and a place under the limit of its spoke. */
+  #enter(served: Served, attempt: Attempt): void {
+    if (this.#userTime.isFree) return this.#enterNow(served, attempt);
+    const since = (attempt.turnSince = this.#clock.monotonicMs());
+    this.#userTime.wait(() => {
+      attempt.turnSince = undefined;
+      if (!this.#open.has(attempt) || this.#isDraining) return;
+      attempt.waited(this.#clock.monotonicMs() - since);
+      this.#enterNow(served, attempt);
+    });
+  }
+
+  #enterNow({ limiter, make }: Served, attempt: Attempt): void {
+    const began = this.#clock.monotonicMs();
     try {
-      limiter.enter(attempt, make);
+      if (limiter === undefined) make(attempt);
+      else limiter.enter(attempt, make);
     } catch (error) {
       // The author's function has no key for it.
       this.#forget(attempt);
       this.#report(attempt, this.#warned(attempt, failureOf(error)));
     }
+    this.#userTime.used(began);
   }
 
   /**
@@ -240,7 +258,8 @@ export class WorkerHost {
   dueAfterWait(request: AttemptRequest, now: number): number | undefined {
     const attempt = this.#open.of(request);
     if (attempt === undefined || attempt.attempt !== request.attempt) return undefined;
-    const hasBegun = attempt.isMade || attempt.awaitingLog;
+    // One that has ended, and is not checked yet, is not late.
+    const hasBegun = (attempt.isMade && attempt.turnSince === undefined) || attempt.awaitingLog;
     if (hasBegun) {
       const { deadline } = attempt.context;
       const isLater = attempt.hasWaited || deadline > (request.due ?? deadline);
@@ -345,6 +364,7 @@ export class WorkerHost {
    * reads it there. `now`: engine time.
    */
   drain(now: number): Promise<void> {
+    this.#isDraining = true;
     for (const attempt of this.#open.list()) this.#stopWaiting(attempt);
     const left = new Map<Attempt, () => void>();
     for (const attempt of this.#open.list()) {
@@ -352,6 +372,7 @@ export class WorkerHost {
       const delayMs = timerMs(attempt.context.deadline - now);
       // The callbacks of the shard do not come any more.
       const timeOut = (): void => {
+        if (attempt.turnSince !== undefined) return;
         this.end([attempt.request]);
         this.#report(attempt, { kind: "timeout" });
       };
@@ -418,12 +439,25 @@ export class WorkerHost {
     }
     if (isThenable(outcome)) {
       Promise.resolve(outcome).then(
-        (settled) => this.#settle(served, attempt, settled),
-        (error: unknown) => this.#settle(served, attempt, failureOf(error)),
+        (settled) => this.#ended(served, attempt, settled),
+        (error: unknown) => this.#ended(served, attempt, failureOf(error)),
       );
     } else {
       this.#settle(served, attempt, outcome);
     }
+  }
+
+  /** The work of an attempt has ended. Its outcome is checked when there is time for it. */
+  #ended(served: Served, attempt: Attempt, outcome: Outcome): void {
+    const settle = (): void => {
+      const began = this.#clock.monotonicMs();
+      attempt.turnSince = undefined;
+      this.#settle(served, attempt, outcome);
+      this.#userTime.used(began);
+    };
+    if (this.#userTime.isFree) return settle();
+    attempt.turnSince = this.#clock.monotonicMs();
+    this.#userTime.wait(settle);
   }
 
   #begun(worker: Worker, { request, context }: Attempt): PromiseLike<Outcome> | Outcome {

@@ -71,9 +71,9 @@ export class Deadlines {
     this.#coordinator.cancel(callback);
   }
 
-  /** Takes out the callbacks that are due by `to`, `limit` at most. */
-  take(to: number, limit: number): Callback[] {
-    return this.#coordinator.take(to, limit);
+  /** Takes out the next callback that is due by `to`. */
+  next(to: number): Callback | undefined {
+    return this.#coordinator.next(to);
   }
 
   /**

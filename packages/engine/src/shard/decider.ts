@@ -53,9 +53,6 @@ import { Recorder } from "./recorder.ts";
 /** How deep hubs may call one another. */
 const maxCallDepth = 32;
 
-/** So many inputs, and so many callbacks, are decided before it is asked whether the time is up. */
-const minInputs = 16;
-
 /** A batch without news is written if none was for so long, in milliseconds: an hour. */
 const maxPauseMs = 3_600_000;
 
@@ -133,7 +130,8 @@ export class Decider {
     // What waits in the queue goes before what is overdue: an outage must not undo work that is done.
     let decided = 0;
     for (const item of items) {
-      if (decided > 0 && decided % minInputs === 0 && inputs.isTimeUp()) break;
+      // The functions of each run may take their time: all of them together must not.
+      if (decided > 0 && inputs.isTimeUp()) break;
       this.#take(batch, item, now);
       decided++;
     }
@@ -147,15 +145,14 @@ export class Decider {
     batch.carried += this.#takeCarried(batch, inputs, count, now);
   }
 
-  /** The callbacks that are due, as far as there is time for them: some in any case. The result is how many. */
+  /** The callbacks that are due, as far as there is time for them: one in any case. The result is how many. */
   #callAllBack(batch: Batch, { callableTo, maxCallbacks, isTimeUp }: Inputs, now: number): number {
     const to = callableTo(now);
-    for (let count = 0; ;) {
-      const most = Math.min(minInputs, maxCallbacks - count);
-      const due = this.#options.deadlines.take(to, most);
-      for (const callback of due) this.#callBack(batch, callback, now);
-      count += due.length;
-      if (due.length < most || count >= maxCallbacks || isTimeUp()) return count;
+    for (let count = 0; ; count++) {
+      if (count >= maxCallbacks || (count > 0 && isTimeUp())) return count;
+      const callback = this.#options.deadlines.next(to);
+      if (callback === undefined) return count;
+      this.#callBack(batch, callback, now);
     }
   }
 

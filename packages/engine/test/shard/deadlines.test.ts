@@ -27,8 +27,9 @@ describe("deadlines", () => {
   test("what is due fires, and nothing that is not", () => {
     deadlines.registerRun(runDueAt(1100));
     expect(deadlines.callableTo(1099, { length: 0, pushed: 0 }, undefined)).toBe(1099);
-    expect(deadlines.take(1099, 10)).toEqual([]);
-    expect(deadlines.take(1100, 10)).toHaveLength(1);
+    expect(deadlines.next(1099)).toBeUndefined();
+    expect(deadlines.next(1100)).toBeDefined();
+    expect(deadlines.next(1100)).toBeUndefined();
   });
 
   test("overdue callbacks wait for what was queued one turn later, and no longer", () => {
