@@ -9,11 +9,15 @@ import {
   kafkaIsInstalled,
   postgresIsInstalled,
   PostgresServer,
+  StormCluster,
+  stormIsInstalled,
 } from "@wheelwork/services";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { overlaps, playKills, type Campaign } from "./kills.ts";
+import { overlaps, playKills, type Done, type Line } from "./kills.ts";
+import { playOnStorm } from "./storm.ts";
 
-// The mixtures over real kills, and over a deploy of another version. WHEELWORK_KILLS asks for more kills, WHEELWORK_LONG for a cluster.
+// The mixtures over real kills, and over a deploy of another version. WHEELWORK_KILLS asks for more kills, WHEELWORK_LONG for a cluster
+// and for Storm, too.
 
 const asked = Number(process.env["WHEELWORK_KILLS"] ?? 0);
 const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
@@ -28,8 +32,10 @@ const result = (value: unknown) => ({ kind: "result", value });
 const failed = (code: string, message: string) => ({ kind: "error", code, message });
 
 /** What a campaign comes to, in the words of `sound`. */
-async function play(campaign: Campaign): Promise<Record<keyof ReturnType<typeof sound>, unknown>> {
-  const { answers, lost, sweeps, bad, lines } = await playKills(campaign);
+function whatCame(
+  { answers, lost, sweeps, bad, lines }: Done & { readonly lines: readonly Line[] },
+  startAt: number,
+): Record<keyof ReturnType<typeof sound>, unknown> {
   const isLetter = (name: string): boolean => name.startsWith("letter");
   const letters = Object.keys(answers).filter(isLetter);
   const of = (what: string): string[] => [
@@ -53,7 +59,7 @@ async function play(campaign: Campaign): Promise<Record<keyof ReturnType<typeof 
     undone: of("give back"),
     siteA: of("site a"),
     siteB: of("site b"),
-    isEarly: lines.some(({ what, at }) => what === "site b" && at < campaign.place.startAt),
+    isEarly: lines.some(({ what, at }) => what === "site b" && at < startAt),
     mostInOneSecond: Math.max(...inOneSecond),
     ticks: ticks.length,
     gaps: [...new Set(ticks.slice(1).map((at, place) => at - (ticks[place] ?? 0)))],
@@ -117,7 +123,8 @@ test(
       version: 1,
       startAt: Date.now() + 1_500,
     } as const;
-    expect(await play({ place, processes: 1, kills: asked || 1, seed })).toEqual(sound(1));
+    const played = await playKills({ place, processes: 1, kills: asked || 1, seed });
+    expect(whatCame(played, place.startAt)).toEqual(sound(1));
   },
 );
 
@@ -144,10 +151,42 @@ test.skipIf(
         version: 1,
         startAt: Date.now() + 5_000,
       } as const;
-      expect(await play({ place, processes: 2, kills: asked || 3, seed })).toEqual(sound(2));
+      const played = await playKills({ place, processes: 2, kills: asked || 3, seed });
+      expect(whatCame(played, place.startAt)).toEqual(sound(2));
     } finally {
       await broker.signal("SIGKILL");
       await database.signal("SIGKILL");
+    }
+  },
+);
+
+test.skipIf(
+  (asked === 0 && process.env["WHEELWORK_LONG"] === undefined) ||
+    !stormIsInstalled(defaultCache) ||
+    !kafkaIsInstalled(defaultCache) ||
+    !postgresIsInstalled(),
+)(
+  `each hub does what it says over kills and a deploy of a topology on Storm (seed ${seed})`,
+  { timeout: 1_800_000 },
+  async () => {
+    const ports: number[] = [];
+    while (ports.length < 8) ports.push(await freePort());
+    const [broker = 0, controller = 0, database = 0, zookeeper = 0, nimbus = 0, supervisor = 0, ...slots] =
+      ports;
+    const servers = {
+      kafka: new KafkaBroker(join(folder, "storm-kafka"), broker, defaultCache),
+      postgres: new PostgresServer(join(folder, "storm-postgres"), database),
+      storm: new StormCluster(join(folder, "storm"), { zookeeper, nimbus, supervisor, slots }, defaultCache),
+    };
+    try {
+      await Promise.all([servers.kafka.start(controller), servers.postgres.start(), servers.storm.start()]);
+      const app = { workLog: join(folder, "storm.log"), unitMs: 200, version: 1 } as const;
+      const played = await playOnStorm(servers, app, asked || 4, seed);
+      expect(whatCame(played, played.startAt)).toEqual(sound(2));
+    } finally {
+      await servers.storm.stop();
+      await servers.kafka.signal("SIGKILL");
+      await servers.postgres.signal("SIGKILL");
     }
   },
 );

@@ -4,23 +4,27 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "@wheelwork/testing";
 
-/** Where a process keeps what it keeps, and which version of the program it is. */
-export type Place = {
+/** What the hubs and the workers of the mixtures are made with. */
+export interface MixedApp {
   readonly workLog: string;
   readonly unitMs: number;
   readonly version: 1 | 2;
+}
+
+/** Where a process keeps what it keeps, and which version of the program it is. */
+export type Place = MixedApp & {
   /** When the request begins that is to begin later. */
   readonly startAt: number;
 } & (
-  | { readonly kind: "sqlite"; readonly file: string }
-  | {
-      readonly kind: "cluster";
-      readonly brokers: string;
-      readonly databaseUrl: string;
-      readonly schema: string;
-      readonly shards: number;
-    }
-);
+    | { readonly kind: "sqlite"; readonly file: string }
+    | {
+        readonly kind: "cluster";
+        readonly brokers: string;
+        readonly databaseUrl: string;
+        readonly schema: string;
+        readonly shards: number;
+      }
+  );
 
 /** What a worker has done. */
 export interface Line {
@@ -113,12 +117,18 @@ export async function playKills({
       parts[at] = new Part({ ...place, version: 2 });
     }
     const done = await Promise.all(parts.map((part) => part.done));
-    const text = readFileSync(place.workLog, "utf8").trimEnd();
-    return { ...(done[0] as Done), lines: text.split("\n").map((line) => JSON.parse(line) as Line) };
+    return { ...(done[0] as Done), lines: linesOf(place.workLog) };
   } finally {
     for (const part of parts) await part.kill();
   }
 }
+
+/** What all workers have written down. */
+export const linesOf = (workLog: string): Line[] =>
+  readFileSync(workLog, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Line);
 
 /** Work on one thing that began while other work on it was under way, in a process that lived on. */
 export function overlaps(lines: readonly Line[]): string[] {

@@ -1,60 +1,21 @@
-import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Engine, Store } from "@wheelwork/engine";
 import { clusterTopics, createClient, type LogReading } from "@wheelwork/engine/cluster";
 import { kafka, type Kafka } from "@wheelwork/kafka";
-import type { KafkaBroker, PostgresServer, StormCluster } from "@wheelwork/services";
 import { postgresStore } from "@wheelwork/postgres";
-import { bundleApp, Nimbus, submit, topologyJar } from "@wheelwork/storm";
-import { stormSecurity, stormTopology, type StormConfig } from "@wheelwork/storm/parts";
 import { hubs, prepareWorkLog } from "./app.ts";
 import type { Around, Place } from "./campaign.ts";
 import open, { channel, type StormTurns } from "./storm-app.ts";
+import { kinds, startAgain, Topology, type StormServers } from "./topology.ts";
 
-/** The servers of a Storm with its broker and its database. */
-export interface StormServers {
-  readonly kafka: KafkaBroker;
-  readonly postgres: PostgresServer;
-  readonly storm: StormCluster;
-  /** How the topology reaches the broker, if not as its clients do. The environment says what it needs for that. */
-  readonly brokers?: string;
-}
-
-/** How long Storm may take to forget a topology and to end its processes, in milliseconds. */
-const endsWithinMs = 120_000;
-/** How long Storm may take to start its processes, in milliseconds. */
-const startsWithinMs = 300_000;
 /** How long an answer may take before its request is sent once more, in milliseconds. */
 const insistMs = 5000;
-const name = "turns";
-
-/** The kinds of processes of the topology. */
-const kinds = {
-  "kill a worker's Java": /daemon\.worker\.Worker/,
-  "kill a hub": /main\.mjs hub$/,
-  "kill a worker bolt": /main\.mjs worker$/,
-  "kill the coordinator": /main\.mjs coordinator$/,
-  "kill the bolt of answers": /main\.mjs nb$/,
-} as const;
-
-/** A busy machine may need longer for it than one try takes. */
-async function startAgain(start: () => Promise<unknown>): Promise<void> {
-  for (const until = performance.now() + endsWithinMs; ;) {
-    try {
-      return void (await start());
-    } catch (error) {
-      if (performance.now() > until) throw error;
-    }
-  }
-}
-
 /** The topology of `storm-app.ts` on a real Storm, and its senders. */
 export class TurnsOnStorm {
   readonly place: Place & { readonly kind: "storm" };
-  readonly nimbus: Nimbus;
   readonly #servers: StormServers;
-  readonly #workers: number;
+  readonly #topology: Topology;
   readonly #bus: Kafka;
   /** The answers of the channel: under each key each id, with what it says. */
   readonly #answers = new Map<string, Map<string, string>>();
@@ -66,11 +27,10 @@ export class TurnsOnStorm {
 
   /** `workers`: how many processes of Java it has. */
   constructor(servers: StormServers, workLog: string, workers: number) {
-    const { kafka: broker, postgres, storm } = servers;
+    const { kafka: broker, postgres } = servers;
     this.#servers = servers;
-    this.#workers = workers;
+    this.#topology = new Topology("turns", servers, workers);
     this.#bus = kafka({ brokers: broker.brokers });
-    this.nimbus = new Nimbus({ port: storm.ports.nimbus });
     this.place = {
       kind: "storm",
       brokers: broker.brokers,
@@ -105,38 +65,15 @@ export class TurnsOnStorm {
 
   /** Submits the topology, with the present times of its schedule. */
   async submit(): Promise<void> {
-    const { databaseUrl, schema, shards, inbox, workLog } = this.place;
-    const { storm, brokers = this.place.brokers } = this.#servers;
+    const { schema, shards, inbox, workLog } = this.place;
     const app: StormTurns = { workLog, everyMs: this.#everyMs, version: this.#version };
-    const security = stormSecurity();
-    const config: StormConfig = {
-      brokers,
-      ...(security === undefined ? {} : { security }),
-      databaseUrl,
-      schema,
-      shards,
-      inbox,
-      app,
-    };
-    const topology = stormTopology({
-      name,
-      config,
-      app: open(config),
-      nodeFolder: dirname(process.execPath),
-      workers: this.#workers,
-    });
-    const main = await bundleApp(fileURLToPath(new URL("storm-app.ts", import.meta.url)));
-    submit(storm, { flux: topology.flux(), jar: topologyJar({ "main.mjs": main }) });
+    const module = fileURLToPath(new URL("storm-app.ts", import.meta.url));
+    await this.#topology.submit({ schema, shards, inbox, app }, module, open);
   }
 
   /** Kills the topology, and waits until none of its processes is left. */
   async undeploy(): Promise<void> {
-    const runs = async (): Promise<boolean> =>
-      (await this.nimbus.topologies()).some((one) => one.name === name);
-    if (await runs()) await this.nimbus.kill(name);
-    for (const until = performance.now() + endsWithinMs; performance.now() < until; await sleep(100))
-      if (!(await runs()) && this.#pids(/./).length === 0) return;
-    throw new Error(`the topology ${name} has not ended within ${endsWithinMs / 1000} s`);
+    await this.#topology.undeploy();
   }
 
   /** An engine that asks what runs there. */
@@ -155,10 +92,7 @@ export class TurnsOnStorm {
   async deployAnew(): Promise<void> {
     this.#everyMs = this.#everyMs === 1000 ? 1500 : 1000;
     this.#version++;
-    await this.nimbus.kill(name);
-    const isGone = async (): Promise<boolean> =>
-      (await this.nimbus.topologies()).every((one) => one.name !== name);
-    while (!(await isGone())) await sleep(100);
+    await this.#topology.leave();
     await this.submit();
   }
 
@@ -185,7 +119,7 @@ export class TurnsOnStorm {
     ...Object.fromEntries(
       Object.entries(kinds).map(([fault, mark]) => [
         fault,
-        (random: () => number) => this.#kill(mark, random),
+        (random: () => number) => this.#topology.kill(mark, random),
       ]),
     ),
     "kill the supervisor": async (random) => {
@@ -210,24 +144,6 @@ export class TurnsOnStorm {
     },
     "deploy it anew": () => this.deployAnew(),
   };
-
-  /** The processes of the topology. */
-  #pids(mark: RegExp): number[] {
-    const all = this.#servers.storm.workerPids();
-    const java = all.filter(({ command }) => command.includes(`daemon.worker.Worker ${name}-`));
-    const ours = new Set(java.map(({ worker }) => worker));
-    return all.filter(({ worker, command }) => ours.has(worker) && mark.test(command)).map(({ pid }) => pid);
-  }
-
-  /** Kills one process of a kind. After a fault, Storm may still be starting them. */
-  async #kill(mark: RegExp, random: () => number): Promise<void> {
-    for (const until = performance.now() + startsWithinMs; performance.now() < until; await sleep(100)) {
-      const pids = this.#pids(mark);
-      const pid = pids[Math.floor(random() * pids.length)];
-      if (pid !== undefined) return void process.kill(pid, "SIGKILL");
-    }
-    throw new Error(`no process of the topology is ${mark}`);
-  }
 
   /** Sends a request through the channel until it has its answer. */
   async ask(key: string, request: object): Promise<unknown> {
