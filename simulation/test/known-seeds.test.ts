@@ -20,6 +20,7 @@ const known: readonly [world: WorldName, system: string, seed: number, what: str
     "a schedule is deployed twice at one instant, and ticks of the past are asked for",
   ],
   ["engine", "lanes", 1003441, "an owner that is taken over has nothing to commit, and somebody watches"],
+  ["engine", "lanes", 1006490, "events are read at an owner that does not know yet that it was taken over"],
   [
     "cluster",
     "flow-crud",

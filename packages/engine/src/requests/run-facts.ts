@@ -15,7 +15,7 @@ export interface RunFacts {
 /** Where runs are looked up whose beginning was not read. */
 export interface RunSource {
   readonly store: Pick<Store, "find" | "journal" | "peek">;
-  /** A run in the memory of the process that works on the shard. It has all runs without a row. Absent: another process may. */
+  /** A run in the memory of the process that works on the shard. It has all runs without a row, as long as the shard is its own. */
   readonly live?: ((key: string) => Run | undefined) | undefined;
 }
 
@@ -97,13 +97,13 @@ export class KnownRuns {
     }
     await this.#find(store, missing, found);
     if (missing.size === 0) return;
-    if (live === undefined)
-      for await (const batch of store.journal((await store.peek()).checkpoint))
-        for (const { key, events } of isDamaged(batch) ? [] : batch.entries) {
-          const [first] = events;
-          if (missing.has(key) && isBeginning(first))
-            found(key, { hub: first.hub, labels: first.labels, since: first.at });
-        }
+    // Also where the memory should have all of them: the shard may have another owner by now, and this one not know it yet.
+    for await (const batch of store.journal((await store.peek()).checkpoint))
+      for (const { key, events } of isDamaged(batch) ? [] : batch.entries) {
+        const [first] = events;
+        if (missing.has(key) && isBeginning(first))
+          found(key, { hub: first.hub, labels: first.labels, since: first.at });
+      }
     // A row may have been written meanwhile, and the run may have ended.
     await this.#find(store, missing, found);
   }
