@@ -2,19 +2,23 @@ import type { Answer } from "@wheelwork/core";
 import type { Engine, EngineEvent } from "@wheelwork/engine";
 import { seededRandom } from "@wheelwork/testing";
 import { hostileDeadlineMs, places, target, type Asked } from "./places.ts";
-import { lightNames, names } from "./values.ts";
+import { heavyNames, lightNames, names } from "./values.ts";
 
 /** A place and a value, and the key of the request that asks for them. */
 export interface Attack extends Asked {
   readonly key: string;
 }
 
-/** All pairs of a place and a value. `share`: how many of them are drawn, from 0 to 1. With 1 there are the heavy values, too. */
+/** In so many of the places is a heavy value tried in a long attack: each takes about a second, in which nothing else happens. */
+const heavyShare = 0.3;
+
+/** Pairs of a place and a value. `share`: how many of them are drawn, from 0 to 1. With 1 there are heavy values, too. */
 export function attacks(share: number, seed: number): Attack[] {
   const random = seededRandom(seed);
+  const shareOf = (value: string): number => (share === 1 && heavyNames.has(value) ? heavyShare : share);
   return places.flatMap((place) =>
     (share === 1 ? names : lightNames).flatMap((value) =>
-      share === 1 || random() < share ? [{ place, value, key: `${place} ${value}` }] : [],
+      random() < shareOf(value) ? [{ place, value, key: `${place} ${value}` }] : [],
     ),
   );
 }

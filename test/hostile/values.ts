@@ -142,7 +142,7 @@ const values: Readonly<Record<string, () => unknown>> = {
   "a million numbers": () => Array.from({ length: 1_000_000 }, (_, n) => n),
 };
 
-const heavy: ReadonlySet<string> = new Set([
+export const heavyNames: ReadonlySet<string> = new Set([
   "10 MB",
   "10 MB of list",
   "100,000 names",
@@ -216,7 +216,7 @@ const thrown: Readonly<Record<string, () => unknown>> = {
 /** What a place may give or throw. */
 export const names: readonly string[] = [...Object.keys(values), ...Object.keys(thrown)];
 /** Those that take little time and memory. */
-export const lightNames: readonly string[] = names.filter((name) => !heavy.has(name));
+export const lightNames: readonly string[] = names.filter((name) => !heavyNames.has(name));
 
 /** Gives what has this name, or throws it. */
 export function give(name: string): unknown {

@@ -492,7 +492,12 @@ test("the document says how to show who one is, and what a refusal looks like", 
 test("what a caller does is kept with its name, for those who may read the audit list", async () => {
   const { app, engine, as } = await guarded();
   const post = (who: string, url: string, payload: object = {}) =>
-    app.inject({ method: "POST", url, headers: { ...as(who), "idempotency-key": "k1" }, payload });
+    app.inject({
+      method: "POST",
+      url,
+      headers: { ...as(who), "idempotency-key": "k1", prefer: "wait=0" },
+      payload,
+    });
   expect((await post("sender", "/approvals", { subject: "x" })).statusCode).toBe(202);
   expect((await post("operator", "/requests/k1/signals/approve", { by: "Eve" })).statusCode).toBe(202);
   await engine.answer("k1");
