@@ -1,6 +1,7 @@
 import type { Mutant } from "./mutant.ts";
 import { mutantsOfBulks } from "./mutants-of-bulks.ts";
 import { mutantsOfFlows } from "./mutants-of-flows.ts";
+import { mutantsOfOwners } from "./mutants-of-owners.ts";
 import { mutantsOfShards } from "./mutants-of-shards.ts";
 import { mutantsOfSwitches } from "./mutants-of-switches.ts";
 import { mutantsOfTimes } from "./mutants-of-times.ts";
@@ -765,6 +766,7 @@ export const mutants: readonly Mutant[] = [
     from: "else run.round.left.from = from;",
     to: "else run.round.left.from = from + 1;",
   },
+  ...mutantsOfOwners,
   ...mutantsOfTimes,
   ...mutantsOfWatches,
   ...mutantsOfStreams,
