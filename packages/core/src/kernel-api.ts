@@ -45,7 +45,7 @@ export {
   type RunOrigin,
 } from "./run.ts";
 export { movedRun } from "./migrations.ts";
-export { Secrets } from "./secrets.ts";
+export { Secrets, secretsOfAll, secretsOfHub, type SecretPath } from "./secrets.ts";
 export { nextTimer } from "./timers.ts";
 export { isRetrying, redeliver } from "./redelivery.ts";
 export { restore, snapshot, type RunSnapshot } from "./snapshot.ts";

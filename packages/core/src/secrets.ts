@@ -72,6 +72,21 @@ export class Secrets {
   }
 }
 
+/** What names secrets: the definition of a hub. */
+interface NamesSecrets {
+  readonly secrets: readonly SecretPath[];
+}
+
+/** The secrets of all hubs. Runs of built-in hubs hold what is meant for others, so the secrets of each of these are theirs. */
+export const secretsOfAll = (hubs: Iterable<{ readonly definition: NamesSecrets }>): readonly SecretPath[] =>
+  Array.from(hubs, ({ definition }) => definition.secrets).flat();
+
+/** What is secret in the runs of a hub: what it names; where the hub is none of `hubs`, as a built-in one, what any of these names. */
+export const secretsOfHub = (
+  hubs: ReadonlyMap<string, { readonly definition: NamesSecrets }>,
+  hub: string,
+): readonly SecretPath[] => hubs.get(hub)?.definition.secrets ?? secretsOfAll(hubs.values());
+
 /** The paths that a hub names. */
 export const secretPaths = (secret: readonly string[]): readonly SecretPath[] =>
   secret.map((path) => path.split("."));

@@ -126,6 +126,7 @@ test("a search gives the loop its turn after a millisecond, also where a store r
       clock,
       rows: async () => rows,
       definition: () => undefined,
+      secrets: () => [],
       lookUp: (key) => {
         lookedUp++;
         most = Math.max(most, ++inTurn);

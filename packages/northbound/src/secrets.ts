@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { Secrets, type HubDefinition } from "@wheelwork/core/kernel";
+import { Secrets, secretsOfHub } from "@wheelwork/core/kernel";
 import type { Engine, RequestView } from "@wheelwork/engine";
 import { eventFields, requestFields } from "./outlines.ts";
 
@@ -7,19 +7,12 @@ const none = new Secrets([], []);
 
 /** What hides the secrets of a request: those of its hub, with their values as they are known. */
 export function secretsOf(engine: Engine, hub: string, values: readonly unknown[]): Secrets {
-  const paths = pathsOf(engine, hub);
+  const paths = secretsOfHub(engine.hubs, hub);
   return paths.length === 0 ? none : new Secrets(paths, values);
 }
 
 /** Whether somebody must look up what to hide in what a hub's runs do. */
-export const hasSecrets = (engine: Engine, hub: string): boolean => pathsOf(engine, hub).length > 0;
-
-/** Runs of built-in hubs hold what is meant for others: the secrets of each of these are theirs. */
-function pathsOf({ hubs }: Engine, hub: string): HubDefinition["secrets"] {
-  const known = hubs.get(hub);
-  if (known !== undefined) return known.definition.secrets;
-  return Array.from(hubs.values(), ({ definition }) => definition.secrets).flat();
-}
+export const hasSecrets = (engine: Engine, hub: string): boolean => secretsOfHub(engine.hubs, hub).length > 0;
 
 /** What hides the secrets of a request that the engine knows. */
 export const secretsIn = (

@@ -1,5 +1,5 @@
-import { end, hub, spoke } from "@wheelwork/core";
-import { createEngine, createMetrics, worker, type Logger } from "@wheelwork/engine";
+import { end, hub, spoke, type AnyHub } from "@wheelwork/core";
+import { createEngine, createMetrics, worker, type Logger, type Worker } from "@wheelwork/engine";
 import { toSvg } from "@wheelwork/diagram";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -69,8 +69,11 @@ const charger = worker(charge, ({ card: given, amount }, ctx) => {
   return Promise.resolve({ receipt: "r1", card: given });
 });
 
-async function system() {
+const system = () => served(pay, [charger]);
+
+async function served(of: AnyHub, workers: readonly Worker[]) {
   const logged: string[] = [];
+  const observed: string[] = [];
   const log = (fields: object, message?: string): void =>
     void logged.push(
       JSON.stringify(fields, (_key, value: unknown) =>
@@ -81,23 +84,26 @@ async function system() {
   const folder = directory();
   const metrics = createMetrics();
   const engine = createEngine({
-    hubs: [pay],
-    workers: [charger],
+    hubs: [of],
+    workers,
     store: join(folder, "pay.db"),
     durability: "normal",
     logger,
-    observe: metrics.observe,
+    observe: (event) => {
+      observed.push(JSON.stringify(event));
+      metrics.observe(event);
+    },
   });
   await engine.start();
   onTestFinished(() => engine.stop());
   const file = join(folder, "tokens.json");
   const [auditor = "", payer = ""] = [
     createToken(file, { name: "auditor", grants: ["admin", "payloads"] }),
-    createToken(file, { name: "payer", grants: ["submitter:pay"] }),
+    createToken(file, { name: "payer", grants: [`submitter:${of.name}`] }),
   ].map(({ token }) => `Bearer ${token}`);
   const app = await northbound({
     engine,
-    routes: [{ method: "POST", path: "/payments", hub: pay }],
+    routes: [{ method: "POST", path: "/payments", hub: of }],
     access: { tokens: file },
     metrics,
     diagram: (of, history) => toSvg(of, { history }),
@@ -115,11 +121,11 @@ async function system() {
       },
       ...(payload === undefined ? {} : { payload }),
     });
-  return { engine, logged, send, auditor, payer };
+  return { engine, logged, observed, send, auditor, payer };
 }
 
 test("secrets of a hub are in no view, history, stream, problem, diagram, figure or log, whoever looks", async () => {
-  const { engine, logged, send, auditor, payer } = await system();
+  const { engine, logged, observed, send, auditor, payer } = await system();
   const submit = (amount: number) =>
     engine.submit("pay", { payment: { card }, amount }, { key: `k${amount}` });
   const reaches = async (key: string, state: string): Promise<void> => {
@@ -160,7 +166,9 @@ test("secrets of a hub are in no view, history, stream, problem, diagram, figure
   const text = (await send("GET", "/requests/k1/history", auditor)).body;
   expect(text).toContain("the card [secret] is declined");
   expect(logged.join("\n")).toMatch(/no connection for \[secret\][^]*the card \[secret\] broke the handler/);
-  expect(logged.join("\n")).not.toMatch(new RegExp(`${card}|${pin}`));
+  // Nor do figures and traces, whose spans have the messages of failures and of answers.
+  expect(observed.join("\n")).toMatch(/"kind":"answer".*the card \[secret\] is declined/);
+  expect([...logged, ...observed].join("\n")).not.toMatch(new RegExp(`${card}|${pin}`));
   // The stored history repeats none of it in its failures, either.
   const failures = (await engine.history("k2")).filter(({ type }) => type === "settled" || type === "failed");
   expect(failures.length).toBeGreaterThan(0);
@@ -168,6 +176,91 @@ test("secrets of a hub are in no view, history, stream, problem, diagram, figure
   // Who has sent it gets its answer, as the hub has given it.
   expect((await send("GET", "/requests/k4/answer", payer)).json()).toMatchObject({ receipt: "r1", card });
   expect((await send("GET", "/requests/k4", payer)).body).not.toContain(card);
+});
+
+const receipt = spoke("print-receipt", {
+  input: z.object({ card: z.string() }),
+  output: z.object({}),
+  timeoutMs: 10_000,
+});
+const check = spoke("check", {
+  input: z.object({}),
+  output: z.object({
+    card: z.string().refine(() => false, { error: ({ input }) => `knows no ${String(input)}` }),
+  }),
+  timeoutMs: 10_000,
+});
+
+/** Tells a worker of the card that throws, and asks one for a card that gives an invalid one. */
+const order = hub(
+  "order",
+  {
+    request: z.object({ card: z.string() }),
+    reply: z.object({}),
+    errors: ["refused"],
+    deadlineMs: 60_000,
+    signals: { confirm: z.object({ card: z.string() }) },
+    secret: ["card"],
+    chart: {
+      Telling: { Told: "Asking" },
+      Asking: { Asked: "Done", Failed: "Failed" },
+      Done: end,
+      Failed: end,
+    },
+    data: (request) => request,
+  },
+  {
+    Telling: (s) => s.tell(receipt, { input: (data) => data, next: "Told" }),
+    Asking: (s) => s.call(check, { input: () => ({}), ok: "Asked", failed: "Failed", deadline: "Failed" }),
+    Done: () => ({}),
+    Failed: (_data, s) => s.fail("refused", "it is not valid"),
+  },
+);
+
+test("what built-in runs hold for a hub is as secret there: tells, bulks, and outputs that are not valid", async () => {
+  const answered = "5500-0000-0000-0004";
+  const { engine, logged, observed, send, auditor } = await served(order, [
+    worker(receipt, ({ card: given }) => {
+      throw new Error(`no paper for ${given}`);
+    }),
+    worker(check, () => Promise.resolve({ card: answered })),
+  ]);
+  await engine.submit("order", { card }, { key: "k" });
+  await expect.poll(async () => (await engine.request("k")).status).toBe("ended");
+  const lost = async (query: string): Promise<readonly { readonly id: string }[]> =>
+    (await send("GET", `/requests?status=lost&${query}`, auditor)).json().requests;
+  await expect.poll(async () => (await lost("")).length).toBe(1);
+  const bulk = await engine.startBulk(
+    { kind: "signal", name: "confirm", payload: { card } },
+    { hub: "order", status: "running" },
+    { key: "b" },
+  );
+  const [told] = await lost("");
+  const texts = await Promise.all(
+    [`/requests/${encodeURIComponent(told!.id)}`, "/requests/k", `/requests/bulk%3A${bulk.id}`]
+      .flatMap((url) => [url, `${url}/history`])
+      .map(async (url) => (await send("GET", url, auditor)).body),
+  );
+  for (const text of [...texts, ...logged, ...observed])
+    expect(text).not.toMatch(new RegExp(`${card}|${answered}`));
+  // It was about them: the worker's failure, the tell that is lost, and the output.
+  expect(logged.join("\n")).toMatch(/no paper for \[secret\]/);
+  expect(logged.join("\n")).toMatch(/knows no \[secret\][^]*is not valid/);
+  expect(observed.join("\n")).toMatch(/tell-lost.*no paper for \[secret\]/);
+  expect(texts[1]).toContain("no paper for [secret]");
+  // What is stored of the failures repeats none of it, so that the list of what is lost has none either.
+  const failures = (await engine.history(told!.id)).filter(
+    ({ type }) => type === "settled" || type === "failed",
+  );
+  expect(failures.length).toBeGreaterThan(0);
+  expect(JSON.stringify(failures)).not.toContain(card);
+  // A search cannot guess it.
+  expect(await lost(`text=${card.slice(0, 6)}`)).toEqual([]);
+  expect(await lost(`value=request.input.card=${card}`)).toEqual([]);
+  expect(await lost("text=input")).toHaveLength(1);
+  const bulks = async (text: string): Promise<number> =>
+    (await send("GET", `/requests?hub=bulk:&text=${text}`, auditor)).json().requests.length;
+  expect([await bulks(card.slice(0, 6)), await bulks("confirm")]).toEqual([0, 1]);
 });
 
 test("problems of what is refused repeat no secret", async () => {

@@ -38,8 +38,11 @@ export interface WorkerHostOptions {
   readonly tracing?: Tracing | undefined;
   /** Somebody wants to know how long workers take. */
   readonly isTimed?: boolean;
-  /** What hides the secrets of the run that makes an attempt; undefined: its hub names none. */
-  readonly secrets?: (request: AttemptRequest) => Secrets | undefined;
+  /**
+   * What hides the secrets of the run that makes an attempt, and those of its output; undefined: there are none. Without a request nobody
+   * knows the run: then what any hub names is hidden.
+   */
+  readonly secrets?: (request: AttemptRequest | undefined, output?: unknown) => Secrets | undefined;
   /** Whether an attempt that has its place must not be made yet. It is made when it is begun once more. */
   readonly holds?: (request: AttemptRequest) => boolean;
 }
@@ -91,7 +94,12 @@ export class WorkerHost {
     this.#report = report;
     this.#progress = progress ?? (() => {});
     this.#clock = clock;
-    this.#check = { logger, redact, fieldsOf: (attempt) => this.#fieldsOf(attempt) };
+    this.#check = {
+      logger,
+      redact,
+      fieldsOf: (attempt) => this.#fieldsOf(attempt),
+      secretsOf: (attempt, output) => options.secrets?.(attempt?.request, output),
+    };
     this.#holds = holds;
     this.#secrets = options.secrets;
     this.#tracing = options.tracing;
@@ -390,11 +398,11 @@ export class WorkerHost {
     return isMade && served !== undefined && !comesThroughLog(served.worker, this.#ports.replies);
   }
 
-  /** An outcome that an external worker or a relay gave, held against the contract of its spoke. */
-  check(spoke: string, given: Outcome): Outcome {
+  /** An outcome that an external worker or a relay gave, held against the contract of its spoke. `attempt`: whose it is, if it is open here. */
+  check(spoke: string, given: Outcome, attempt?: Attempt): Outcome {
     const served = this.#served.get(spoke);
     if (served === undefined) return invalid(`this engine has no spoke ${spoke}`);
-    return checkedOutcome(served.worker.spoke, asOutcome(spoke, given), this.#check);
+    return checkedOutcome(served.worker.spoke, asOutcome(spoke, given), this.#check, attempt);
   }
 
   /** Takes down what messages call the attempt, if its outcome comes by such a message. */

@@ -7,6 +7,7 @@ import {
   synchronous,
   textOf,
   tryPlain,
+  type Secrets,
 } from "@wheelwork/core/kernel";
 import type { Logger } from "../ports/ports.ts";
 import type { Attempt } from "./attempt.ts";
@@ -108,6 +109,8 @@ export interface OutcomeCheck {
   readonly redact: Redact | undefined;
   /** What a log line says of an attempt. */
   readonly fieldsOf: (attempt: Attempt) => object;
+  /** What hides the secrets of the run that makes an attempt, and those of its output; undefined: there are none. */
+  readonly secretsOf: (attempt: Attempt | undefined, output: unknown) => Secrets | undefined;
 }
 
 /**
@@ -130,11 +133,12 @@ export function checkedOutcome(
       return checkedError(spoke, redacted(checks.redact, outcome));
     case "ok": {
       const checked = check(spoke.output, outcome.output);
-      if (checked.problems !== undefined) return invalidOutput(spoke, checked.problems, checks, attempt);
+      const { problems } = checked;
+      if (problems !== undefined) return invalidOutput(spoke, outcome.output, problems, checks, attempt);
       const kept = tryPlain(checked.value);
       return kept.problem === undefined
         ? { kind: "ok", output: kept.value }
-        : invalidOutput(spoke, [kept.problem], checks, attempt);
+        : invalidOutput(spoke, outcome.output, [kept.problem], checks, attempt);
     }
   }
 }
@@ -154,13 +158,21 @@ function checkedError(spoke: Spoke, { code, message, details, stack }: Failed): 
   );
 }
 
+/** Schemas may repeat values in their messages, so the secrets of the run are hidden in these. */
 function invalidOutput(
   spoke: Spoke,
-  problems: readonly Problem[],
-  { logger, fieldsOf }: OutcomeCheck,
+  output: unknown,
+  given: readonly Problem[],
+  { logger, fieldsOf, secretsOf }: OutcomeCheck,
   attempt: Attempt | undefined,
 ): Failed {
   const fields = attempt === undefined ? {} : fieldsOf(attempt);
+  const plain = tryPlain(output);
+  const secrets = secretsOf(attempt, plain.problem === undefined ? plain.value : undefined);
+  const problems =
+    secrets === undefined
+      ? given
+      : given.map(({ path, message }) => ({ path, message: secrets.hideIn(message) }));
   logger.error({ spoke: spoke.name, ...fields, problems }, "a worker's output is not valid");
   const list = problems.map(lineOf).join("; ");
   return invalid(`the output of the worker of ${spoke.name} is not valid: ${list}`);

@@ -1,5 +1,5 @@
 import { WheelworkError, type Problem } from "@wheelwork/core";
-import { Secrets, type HubDefinition } from "@wheelwork/core/kernel";
+import { Secrets, type HubDefinition, type SecretPath } from "@wheelwork/core/kernel";
 import { nextTurn, readMs } from "../ports/clock.ts";
 import type { RequestList } from "../ports/filter.ts";
 import type { Clock, RequestRow } from "../ports/ports.ts";
@@ -22,6 +22,8 @@ export interface Searched {
   /** @throws WheelworkError WW_NOT_FOUND. */
   lookUp(key: string): Promise<RequestRecord>;
   definition(hub: string): HubDefinition | undefined;
+  /** What is secret in the runs of a hub, a built-in one, too. */
+  secrets(hub: string): readonly SecretPath[];
 }
 
 /**
@@ -60,7 +62,8 @@ export async function search(options: SearchOptions, searched: Searched): Promis
       const records = await Promise.all(reads);
       for (const [index, row] of some.entries()) {
         const record = records[index];
-        if (record !== undefined && matches(record, searched.definition(row.hub))) found.push(row);
+        if (record !== undefined && matches(record, searched.definition(row.hub), searched.secrets(row.hub)))
+          found.push(row);
         const isLast = rows.length < listedAtOnce && from + index === rows.length - 1;
         if (isLast) return page(undefined);
         if (found.length === list.limit) return page(row);
@@ -100,13 +103,13 @@ function check({ text, values, withinMs }: SearchOptions): void {
 function matcher(
   text: string | undefined,
   values: NonNullable<SearchOptions["values"]>,
-): (record: RequestRecord, definition: HubDefinition | undefined) => boolean {
+): (record: RequestRecord, definition: HubDefinition | undefined, secrets: readonly SecretPath[]) => boolean {
   const sought = text?.toLowerCase();
   const paths = Object.entries(values).map(([path, value]) => [path.split("."), value] as const);
   const usesView = sought !== undefined || paths.some(([[first]]) => first === "view");
-  return ({ known }, definition) => {
+  return ({ known }, definition, secrets) => {
     const { view } = usesView ? ownView(definition, known.data) : {};
-    const whole = shown({ request: bodyOf(known).request, view }, known.data, definition);
+    const whole = shown({ request: bodyOf(known).request, view }, known.data, secrets);
     return (
       paths.every(([path, value]) => hasValue(whole, path, value)) &&
       (sought === undefined || hasText(whole.request, sought) || hasText(whole.view, sought))
@@ -114,13 +117,12 @@ function matcher(
   };
 }
 
-/** What may be found: nothing that the hub names as secret, or whoever searches could guess it. */
+/** What may be found: nothing that is secret in the run, or whoever searches could guess it. */
 function shown(
   whole: { readonly request: unknown; readonly view: unknown },
   data: unknown,
-  definition: HubDefinition | undefined,
+  paths: readonly SecretPath[],
 ): { readonly request: unknown; readonly view: unknown } {
-  const paths = definition?.secrets ?? [];
   if (paths.length === 0) return whole;
   const secrets = new Secrets(paths, [whole.request, data]);
   return { request: secrets.hide(whole.request), view: secrets.hide(whole.view) };

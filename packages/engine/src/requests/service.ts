@@ -7,7 +7,14 @@ import {
   type SignalTypes,
   type TraceContext,
 } from "@wheelwork/core";
-import { callersCancel, knownCommand, Run, textOf, type HubDefinition } from "@wheelwork/core/kernel";
+import {
+  callersCancel,
+  knownCommand,
+  Run,
+  secretsOfHub,
+  textOf,
+  type HubDefinition,
+} from "@wheelwork/core/kernel";
 import { outcomeSignal, type RemoteCall, type RemoteOutcome } from "../ports/calls.ts";
 import {
   bulkKey,
@@ -469,6 +476,7 @@ export class RequestService implements Engine {
       rows: this.#firstRows,
       lookUp: (key) => this.#accessOf(key).lookUp(key),
       definition: (hub) => this.hubs.get(hub)?.definition,
+      secrets: (hub) => secretsOfHub(this.hubs, hub),
     });
   }
 

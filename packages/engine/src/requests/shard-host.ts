@@ -1,5 +1,5 @@
 import type { AnyHub, WheelworkError } from "@wheelwork/core";
-import type { HubDefinition } from "@wheelwork/core/kernel";
+import { secretsOfAll, type HubDefinition } from "@wheelwork/core/kernel";
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Suspects } from "../attempts/suspects.ts";
@@ -150,12 +150,12 @@ export class ShardHost {
     this.#historyRetentionMs = historyRetentionOf(options);
     this.#auditRetentionMs = options.auditRetentionMs ?? defaultAuditRetentionMs;
     this.#schedules = collectSchedules(options.schedules);
+    const secrets = secretsOfAll(hubs.values());
     const definitions = [
       ...Array.from(hubs.values(), ({ definition }) => definition),
-      ...tellHubs(told),
-      callHub(),
-      bulkHub,
-      scheduleHub(this.#schedules),
+      ...[...tellHubs(told), callHub(), bulkHub, scheduleHub(this.#schedules), ...builtIn].map(
+        (definition): HubDefinition => ({ ...definition, secrets }),
+      ),
     ];
     this.shard = new Shard({
       store,
@@ -164,7 +164,7 @@ export class ShardHost {
       bus,
       replies,
       logger,
-      hubs: new Map([...definitions, ...builtIn].map((definition) => [definition.name, definition])),
+      hubs: new Map(definitions.map((definition) => [definition.name, definition])),
       workers,
       random,
       owner: `${hostname()}:${process.pid}:${randomUUID()}`,

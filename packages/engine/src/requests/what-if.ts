@@ -200,6 +200,7 @@ class Supposed {
       logger: silentLogger,
       redact: undefined,
       fieldsOf: () => ({}),
+      secretsOf: () => undefined,
     });
     if (checked.kind === "error" && checked.code === "WW_INVALID_OUTPUT" && checked !== given)
       throw invalid("outcome", checked.message);

@@ -266,7 +266,7 @@ export class Decider {
     const open = outcomes.expected(spoke, correlation);
     if (open === undefined) return void observed.push({ name: "ignored", key, reason: "stale" });
     const { requestId, call, attempt, epoch } = open;
-    const checked = outcomes.check(spoke, outcome);
+    const checked = outcomes.check(spoke, outcome, correlation);
     const input: Input = { kind: "outcome", call, attempt, epoch, outcome: checked };
     this.#takeInput(batch, { kind: "input", key: requestId, input }, now);
     observed.push({ name: "outcome", callee: spoke, key: requestId, call, outcome: checked.kind });

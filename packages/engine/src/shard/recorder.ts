@@ -16,6 +16,8 @@ import {
   noteSpans,
   outcomeInput,
   outcomeOf,
+  secretsOf,
+  shownSpans,
   withoutSecrets,
 } from "./records.ts";
 import { stage } from "./residency.ts";
@@ -63,15 +65,15 @@ export class Recorder {
     if (events.length === 0) return;
     const { history, run } = live;
     stage(batch, live, events.length, this.#seq + 1);
-    const { isObserved } = this.#options;
+    const { hubs, isObserved } = this.#options;
     for (const made of events) {
-      let event = withoutSecrets(this.#options.hubs, run, made);
+      let event = withoutSecrets(hubs, run, made);
       if (event.type === "incident") event = { ...event, error: this.#options.outcomes.redact(event.error) };
       else if (event.type === "posted") event = addressed(run, event);
       if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
       const spans = isObserved ? spansOf(run, event) : undefined;
       const effects = step(run, event, this.#options.openedCalls);
-      if (spans !== undefined) noteSpans(batch, run, spans);
+      if (spans !== undefined) noteSpans(batch, run, shownSpans(hubs, run, spans));
       if (event.type === "died") noteDeaths(batch, run, event);
       if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
       history.push(event);
@@ -170,7 +172,9 @@ export class Recorder {
     const spoke = toldSpoke(run);
     if (spoke !== undefined && answer !== undefined && answer.kind !== "result") {
       const { key } = run;
-      batch.effects.observed.push({ name: "tell-lost", spoke, key, reason: answer.message });
+      const secrets = secretsOf(this.#options.hubs, run);
+      const reason = secrets?.hideIn(answer.message) ?? answer.message;
+      batch.effects.observed.push({ name: "tell-lost", spoke, key, reason });
     }
     const carrier = outcomeCarrierOf(run);
     if (carrier !== undefined) this.atOnce.push({ kind: "tell", ...carrier });

@@ -193,7 +193,7 @@ type Incident = Extract<RunEvent, { type: "incident" }>;
 /** What deciding must know of workers, and of what they and handlers throw. */
 export interface OutcomeRules {
   /** An outcome that another process reports, checked against the contract of its spoke. */
-  check(spoke: string, outcome: Outcome): Outcome;
+  check(spoke: string, outcome: Outcome, correlation: string): Outcome;
   /** When an attempt times out, if it has waited for a place at its worker; `now`: engine time. */
   dueAfterWait(call: Call, now: number): number | undefined;
   /** What the worker of a call has said last of its progress, if it is not stored. */
@@ -253,8 +253,26 @@ export function withoutSecrets(hubs: Hubs, run: Run, event: RunEvent): RunEvent 
 
 type Hubs = ReadonlyMap<string, HubDefinition>;
 
-/** What hides the secrets of a run, and of the input of one of its calls. undefined: its hub names none. */
-export function secretsOf(hubs: Hubs, { hub, origin, data }: Run, input?: unknown): Secrets | undefined {
+/** What hides the secrets of a run, and those of other values, such as the input of one of its calls. undefined: there are none. */
+export function secretsOf(
+  hubs: Hubs,
+  { hub, origin, data }: Run,
+  ...others: readonly unknown[]
+): Secrets | undefined {
   const paths = hubs.get(hub)?.secrets ?? [];
-  return paths.length === 0 ? undefined : new Secrets(paths, [origin.request, data, input]);
+  return paths.length === 0 ? undefined : new Secrets(paths, [origin.request, data, ...others]);
 }
+
+/** What hides the secrets of a call and its output. Without a call nobody knows the run: then what any hub names is hidden. */
+export function secretsOfCall(hubs: Hubs, call: Call | undefined, output: unknown): Secrets | undefined {
+  if (call !== undefined) return secretsOf(hubs, call.run, call.input, output);
+  const paths = Array.from(hubs.values(), ({ secrets }) => secrets).flat();
+  return paths.length === 0 ? undefined : new Secrets(paths, [output]);
+}
+
+/** Spans whose messages repeat no secret of their run. */
+export const shownSpans = (hubs: Hubs, run: Run, spans: readonly RunSpan[]): readonly RunSpan[] =>
+  spans.map((span) => {
+    if (!("message" in span) || span.message === undefined) return span;
+    return { ...span, message: secretsOf(hubs, run)?.hideIn(span.message) ?? span.message };
+  });

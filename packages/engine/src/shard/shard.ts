@@ -43,7 +43,7 @@ import {
   type ShardOptions,
 } from "./options.ts";
 import { OwnershipLook } from "./ownership-look.ts";
-import { secretsOf, tracedReplyOf } from "./records.ts";
+import { secretsOfCall, tracedReplyOf } from "./records.ts";
 import { died, outdated } from "./takeover.ts";
 import { outcomeEvent, report } from "./report.ts";
 import { SuspectTurns } from "./suspect-turns.ts";
@@ -153,7 +153,7 @@ export class Shard {
       tracing,
       isTimed: observe !== undefined,
       holds: (request) => !isOpen(request as Call) || this.#suspects.holds(request as Call),
-      secrets: (request) => secretsOf(options.hubs, (request as Call).run, (request as Call).input),
+      secrets: (request, output) => secretsOfCall(options.hubs, request as Call | undefined, output),
     });
   }
 
@@ -640,7 +640,7 @@ export class Shard {
       intake: this.#intake,
       outcomes: {
         redact: (error) => redacted(this.#options.redact, error),
-        check: (spoke, outcome) => host.check(spoke, outcome),
+        check: (spoke, outcome, name) => host.check(spoke, outcome, host.expected(spoke, name)),
         expected: (spoke, correlation) => host.expected(spoke, correlation),
         dueAfterWait: (call, now) => host.dueAfterWait(call, now),
         unsavedProgress: (call) => host.unsavedProgress(call),
