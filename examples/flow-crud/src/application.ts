@@ -4,6 +4,7 @@ import {
   createEngine,
   LocalBus,
   SqliteStore,
+  systemClock,
   type AnyHub,
   type Bus,
   type Durability,
@@ -12,6 +13,7 @@ import {
 } from "wheelwork";
 import { createController, type Controller, type ControllerOptions } from "./controller/controller.ts";
 import { SqliteFlowStore } from "./controller/flow-store-sqlite.ts";
+import { keepLooks } from "./controller/kept-looks.ts";
 import { switchIdOf } from "./controller/model.ts";
 import type { FlowStore } from "./controller/store.ts";
 import {
@@ -210,6 +212,13 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
     });
     await engine.start();
     started.resolve(engine);
+    const endLooks = keepLooks({
+      store: flowStore,
+      engine,
+      hub: controller.hubs.lookAfterFlows,
+      clock: clock ?? systemClock,
+      logger,
+    });
     const flows = keep(new Flows(engine, pool));
     flows.catchUp().catch((error: unknown) => {
       logger?.warn({ error: String(error) }, "the states of flows could not be caught up with");
@@ -225,6 +234,7 @@ export async function openFlowCrud(options: FlowCrudOptions): Promise<FlowCrud> 
       speaker: opened.speaker,
       simulated,
       close: async () => {
+        endLooks();
         await engine.stop();
         for (const part of parts.splice(0)) await part.close();
       },

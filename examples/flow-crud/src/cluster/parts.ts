@@ -3,6 +3,7 @@ import { postgresPool, postgresStore } from "@wheelwork/postgres";
 import {
   createMetrics,
   serveMetrics,
+  systemClock,
   WheelworkError,
   type EngineEvent,
   type Logger,
@@ -11,6 +12,7 @@ import {
 import { createNode, deadLetterTopic } from "wheelwork/cluster";
 import { createController } from "../controller/controller.ts";
 import { PostgresFlowStore } from "../controller/flow-store-postgres.ts";
+import { keepLooks } from "../controller/kept-looks.ts";
 import { RemoteSpeaker } from "../floodlight/speaker-wire.ts";
 import { flowCreateHub, type FlowCreateOptions } from "../hub.ts";
 import { defaultSwitches } from "../network.ts";
@@ -147,7 +149,9 @@ export async function startNode(
   });
   let server: MetricsServer | undefined;
   let served: (Part & { readonly url: string }) | undefined;
+  let endLooks = (): void => {};
   const close = async (): Promise<void> => {
+    endLooks();
     await served?.close();
     await node.stop();
     await server?.close();
@@ -160,6 +164,13 @@ export async function startNode(
     if (metrics !== undefined && metricsPort !== undefined)
       server = await serveMetrics(node, metrics, { port: metricsPort });
     await node.start();
+    endLooks = keepLooks({
+      store: flowStore,
+      engine: node,
+      hub: controller.hubs.lookAfterFlows,
+      clock: systemClock,
+      logger,
+    });
     if (api !== undefined)
       served = await serveFlows({ engine: node, hubs: controller.hubs, store: flowStore, logger }, api);
   } catch (error) {

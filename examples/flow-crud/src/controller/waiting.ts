@@ -24,6 +24,9 @@ const longestPauseMs = 30_000;
 /** How long after somebody was told to look the next one is told, in milliseconds. A look that comes ends that. */
 const promiseMs = 10_000;
 
+/** A look that has not looked at all of them promises the next one. */
+const thisLook = "this look";
+
 /** Whether some time is over; also if the clock has been set back meanwhile. */
 const isOver = (since: number, pauseMs: number, now: number): boolean =>
   now < since || now - since >= pauseMs;
@@ -61,10 +64,11 @@ export function takeFreed(
   const { looks, freed } = books;
   const news = [...books.notUp()].filter((flowId) => isNews(books, flowId));
   if (news.length === 0) return { flows: [], nextInMs: null };
-  if (!isOver(looks.lastAt, pace.firstMs, now))
+  if (!isOver(looks.lastAt, pace.firstMs, now)) {
+    looks.promised = { by: thisLook, at: now };
     return { flows: [], nextInMs: looks.lastAt + pace.firstMs - now };
+  }
   looks.lastAt = now;
-  looks.promised = undefined;
   const pauseOf = ({ vain }: Look): number =>
     Math.min(pace.firstMs * 2 ** Math.min(vain, 20), pace.mostMs, longestPauseMs);
   const rests = (look: Look | undefined): look is Look =>
@@ -97,7 +101,9 @@ export function takeFreed(
   }
   const known = new Set(books.notUp());
   for (const flowId of looks.byFlow.keys()) if (!known.has(flowId)) looks.byFlow.delete(flowId);
-  return { flows, nextInMs: Number.isFinite(nextInMs) ? nextInMs : null };
+  const isLast = !Number.isFinite(nextInMs);
+  looks.promised = isLast ? undefined : { by: thisLook, at: now };
+  return { flows, nextInMs: isLast ? null : nextInMs };
 }
 
 /** What a flow lacks, as a number: the less the better. */

@@ -89,20 +89,28 @@ export function onPostgres(database: () => NonNullable<SystemOptions["database"]
   usual = database;
 }
 
+/** Where another process finds a store of flows. */
+export type StorePlace = { readonly path: string } | { readonly url: string; readonly schema: string };
+
 /** Where flows and runs are stored. */
 function storesOf(
   database: SystemOptions["database"],
   folder: string,
-): { flows: BookedFlowStore; runs: Store } {
-  if (database === undefined)
+): { flows: BookedFlowStore; place: StorePlace; runs: Store } {
+  if (database === undefined) {
+    const path = join(folder, "flows.db");
     return {
-      flows: new SqliteFlowStore(join(folder, "flows.db"), { durability: "normal" }),
+      flows: new SqliteFlowStore(path, { durability: "normal" }),
+      place: { path },
       runs: new SqliteStore(join(folder, "wheelwork.db"), { durability: "normal" }),
     };
+  }
   const { url } = database;
   const number = ++systems;
+  const schema = `flows_${number}`;
   return {
-    flows: new PostgresFlowStore(url, { schema: `flows_${number}` }),
+    flows: new PostgresFlowStore(url, { schema }),
+    place: { url, schema },
     runs: postgresStore({ connectionString: url, schema: `runs_${number}` }),
   };
 }
@@ -127,7 +135,7 @@ export async function startRest({
   const folder = mkdtempSync(join(tmpdir(), "flow-crud-rest-"));
   const ground: Ground = await (isReal ? RealGround.start() : SimulatedGround.start());
   const { speaker } = ground;
-  const { flows: store, runs } = storesOf(database ?? usual?.(), folder);
+  const { flows: store, place, runs } = storesOf(database ?? usual?.(), folder);
   const controller = createController({ backoffMs: 5, awayAttempts: 2, ...options });
   if (isDefective !== undefined) {
     const { create, update, delete: remove, reroute, restore, swap, sync } = controller.hubs;
@@ -251,6 +259,7 @@ export async function startRest({
   return {
     engine,
     store,
+    place,
     network: ground,
     switches,
     server,

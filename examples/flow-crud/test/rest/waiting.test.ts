@@ -1,5 +1,10 @@
 import { waitUntil } from "@wheelwork/services";
-import { expect, test } from "vitest";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { systemClock } from "wheelwork";
+import { keepLooks } from "../../src/controller/kept-looks.ts";
 import { flowBody, linkEvent, startRest, sw } from "./system.ts";
 
 type System = Awaited<ReturnType<typeof startRest>>;
@@ -81,6 +86,22 @@ test.each(ways)(
     await waitUntil(async () => (await statusOf(system, "c")) === "UP", 20_000);
   },
 );
+
+test("what was given back by a process that was killed right after it goes to the flow that waits, and nothing happens in the network", async () => {
+  const system = await startWaiting();
+  const { place, engine, hubs, store } = system;
+  const link = { from: sw(1), fromPort: 104, to: sw(4), toPort: 101 };
+  const operator = join(import.meta.dirname, "dying-operator.ts");
+  const given = [JSON.stringify(place), JSON.stringify(link), "2500"];
+  const child = spawn(process.execPath, [...process.execArgv, operator, ...given], {
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
+  expect(await once(child, "exit")).toEqual([null, "SIGKILL"]);
+  onTestFinished(keepLooks({ store, engine, hub: hubs.lookAfterFlows, clock: systemClock }));
+  await waitUntil(async () => (await statusOf(system, "b")) === "UP", 20_000);
+  await waitUntil(() => isAtRest(system), 20_000);
+  expect([await statusOf(system, "c"), await store.audit()]).toEqual(["DOWN", []]);
+});
 
 test("what an operation has taken and gives back when it fails goes to the flow that waits for it", async () => {
   const system = await startRest({ controller: { againMs: 20 } });
