@@ -185,13 +185,13 @@ const engineLayers: readonly Layer[] = [
 const layersOfPackages: readonly Layer[] = [
   {
     files: ["packages/postgres/src/**"],
-    ours: [core, engine, stores, tls],
+    ours: [core, kernel, engine, stores, tls],
     types: [engine],
     message: "The PostgreSQL store knows the port and the stored form, and nothing else of the engine.",
   },
   {
     files: ["packages/kafka/src/**"],
-    ours: [core, engine, cluster, parts, tls],
+    ours: [core, kernel, engine, cluster, parts, tls],
     types: [engine],
     message: "The Kafka adapter knows only @wheelwork/core and @wheelwork/engine.",
   },
@@ -225,7 +225,7 @@ const layersOfPackages: readonly Layer[] = [
   },
   {
     files: ["packages/opentelemetry/src/**"],
-    ours: [core, engine],
+    ours: [core, kernel, engine],
     message: "The package for OpenTelemetry knows only @wheelwork/core and @wheelwork/engine.",
   },
   {

@@ -9,7 +9,8 @@ import { isError, plain, scalar, stackOf, synchronous, textOf } from "./plain.ts
 import type { Answer, ParkedInput, RunEvent } from "./events.ts";
 import type { Run } from "./run.ts";
 import { demand } from "./schema.ts";
-import { isDuration, type Outcome } from "./spoke.ts";
+import { isDuration } from "./duration.ts";
+import type { Outcome } from "./spoke.ts";
 
 /*
  * What is made of what goes into handlers and comes out of them: the first data, outcomes, answers, and exceptions.

@@ -1,6 +1,6 @@
 import type { Problem } from "./errors.ts";
 import { isWaiting, type DeadlineEvent, type StateLogic } from "./logic.ts";
-import { isDuration, mustBeDuration } from "./spoke.ts";
+import { isDuration, mustBeDuration } from "./duration.ts";
 
 /*
  * What is known of a hub before any run. `checkChart` refuses charts that could not keep the promise, and computes the

@@ -1,3 +1,15 @@
+/** Some three hundred years, in milliseconds. Sums of a few such times are still exact. */
+export const maxMs = 10_000_000_000_000;
+
+/** What is wrong with a time that is not a duration, for lists of problems. */
+export const mustBeDuration = `must be a number of milliseconds above 0, ${maxMs} at most`;
+
+/** Whether a time may bound a wait or an attempt (I6): it is above 0, and at most some three hundred years. */
+export function isDuration(ms: number): boolean {
+  // A text would be compared as a number, and added as a text.
+  return typeof ms === "number" && ms > 0 && ms <= maxMs;
+}
+
 const minute = 60_000;
 
 const units: readonly (readonly [name: string, ms: number])[] = [

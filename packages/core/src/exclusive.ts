@@ -1,7 +1,6 @@
 import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
 import { scalar, textOf } from "./plain.ts";
-import { isDuration, mustBeDuration, mustBeName, namePattern } from "./spoke.ts";
 import { textProblem } from "./text.ts";
 
 /**
@@ -46,39 +45,31 @@ export interface ExclusiveDefinition {
   readonly isOfShard?: true;
 }
 
-const modes: ReadonlySet<unknown> = new Set<WhenBusy>(["queue", "refuse", "join", "latest", "replace"]);
-const maxCount = 1_000_000;
+export const modes: ReadonlySet<unknown> = new Set<WhenBusy>([
+  "queue",
+  "refuse",
+  "join",
+  "latest",
+  "replace",
+]);
+/** Of places and of those who wait, under one key. */
+export const maxCount = 1_000_000;
 const defaultQueueLimit = 10_000;
 /** Of a lane's key, in characters. */
 const maxKeyLength = 200;
 
-const isCount = (value: unknown): boolean =>
-  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= maxCount;
-
-/** Makes the definition of a lane. Adds what is wrong with it to `problems`. */
+/** Makes the definition of a lane. Adds what its options must be together to `problems`. */
 export function exclusiveOf(
   given: Exclusive<unknown> | undefined,
   problems: Problem[],
 ): ExclusiveDefinition | undefined {
   if (given === undefined) return undefined;
   const { lane, by, slots = 1, whenBusy, queueMs, queueLimit = defaultQueueLimit } = given;
-  const demand = demandsOf(problems, "exclusive.");
-  const counted = `must be a whole number from 1 to ${maxCount}`;
-  demand(typeof lane === "string" && namePattern.test(lane), "lane", mustBeName);
-  demand(typeof by === "function", "by", "must be a function that makes the key of a request");
-  demand(isCount(slots), "slots", counted);
-  demand(
-    typeof whenBusy === "function" || modes.has(whenBusy),
-    "whenBusy",
-    `must be one of ${[...modes].join(", ")}, or a function that gives queue or refuse`,
-  );
-  demand(
+  demandsOf(problems, "exclusive.")(
     whenBusy !== "replace" || slots === 1,
     "slots",
     "must be 1 if a new request replaces the one before",
   );
-  demand(queueMs === undefined || isDuration(queueMs), "queueMs", mustBeDuration);
-  demand(isCount(queueLimit), "queueLimit", counted);
   return { lane, by, slots, whenBusy, queueMs, queueLimit };
 }
 

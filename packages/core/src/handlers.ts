@@ -25,10 +25,12 @@ import {
 } from "./logic.ts";
 import { signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
-import { unknownOfHandlers } from "./option-names.ts";
+import { isDuration } from "./duration.ts";
+import { kinds, required, soundOptions, type OptionKinds } from "./options.ts";
+import { handlersOptions } from "./option-tables.ts";
 import { setField } from "./plain.ts";
 import type { In, Out, Schema } from "./schema.ts";
-import { isDuration, mustBeDuration, type Callable, type Outcome } from "./spoke.ts";
+import type { Callable, Outcome } from "./spoke.ts";
 
 /*
  * A hub by handlers runs on the same kernel as a hub by chart. It has one fixed chart of four states:
@@ -262,12 +264,20 @@ export function hubByHandlers<
   >,
   handlers: HandlersOnce<NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
 ): Hub<In<Req>, Out<Rep>, E> & SignalTypes<{ readonly [N in keyof Sig]: In<Sig[N]> }> {
-  const declared = spec as unknown as HandlersSpec<Schema, Schema, object, string, SignalSchemas, unknown>;
+  type AnySpec = HandlersSpec<Schema, Schema, object, string, SignalSchemas, unknown>;
+  const { sound, problems } = soundOptions<AnySpec>(spec, handlersOptions, "a hub by handlers");
+  const found = soundOptions(handlers, handlerKinds, "a hub's handlers", "handlers");
+  problems.push(...found.problems);
+  // What is missing is among the problems, and the hub is not made.
+  const declared = sound as AnySpec;
+  const signals = Object.keys(declared.signals ?? {});
   const own: Own = {
     handlers: handlers as unknown as Own["handlers"],
-    callees: declared.calls as readonly Callable[],
-    signals: Object.keys(declared.signals ?? {}),
+    callees: (declared.calls ?? []) as readonly Callable[],
+    signals,
   };
+  if (signals.length > 0 && found.problems.length === 0 && own.handlers.signal === undefined)
+    problems.push({ path: "handlers.signal", message: "must be a function: the hub declares signals" });
   const logics = new Map<string, StateLogic>([
     ["Working", working(own)],
     // What is wrong with the time is said below, by its name.
@@ -284,7 +294,7 @@ export function hubByHandlers<
     ],
     ["Done", { kind: "end", callees: [], enter: (data) => ({ answer: (data as Stored)[kept].answer }) }],
   ]);
-  const answersFirst = own.handlers.answered !== undefined;
+  const answersFirst = found.sound.answered !== undefined;
   if (answersFirst) {
     const answer = (data: unknown): unknown => (data as Stored)[kept].answer;
     logics.set("Answering", answerLogic(answer, { next: "Next" }));
@@ -299,14 +309,22 @@ export function hubByHandlers<
     migrate: migratingAll(declared.migrate),
   };
   const states = answersFirst ? answeringChart : chart;
-  const unknown = unknownOfHandlers(declared);
-  if (!isDuration(declared.cleanUpMs)) unknown.push({ path: "cleanUpMs", message: mustBeDuration });
-  return defineHub(name, erased as unknown as ErasedSpec, states, logics, unknown) as Hub<
+  return defineHub(name, erased as unknown as ErasedSpec, states, logics, problems) as Hub<
     In<Req>,
     Out<Rep>,
     E
   >;
 }
+
+const { fn } = kinds;
+const handlerKinds: OptionKinds<WorkHandlers<object, unknown, string> & { readonly signal?: unknown }> = {
+  request: required(fn),
+  response: required(fn),
+  timeout: required(fn),
+  answered: fn,
+  timer: fn,
+  signal: fn,
+};
 
 /** The author's migrations. What is none is left as it is, and refused with all that is wrong with the hub. */
 const migratingAll = (migrate: unknown): unknown =>

@@ -2,10 +2,10 @@ import { checkChart, end, stay, takenSignals, type ChartFacts } from "./chart.ts
 
 import { durationText } from "./duration.ts";
 import { problemsOfMigrate } from "./migrations.ts";
-import { WheelworkError, type Problem } from "./errors.ts";
+import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import { exclusiveOf, queueMsOf, type Exclusive, type ExclusiveDefinition } from "./exclusive.ts";
 import type { Before, Change, DataUnknown, Declared, NoOthers, Once, OnceElse, Seen } from "./inference.ts";
-import { checkLabels, type LabelsOf } from "./labels.ts";
+import type { LabelsOf } from "./labels.ts";
 import {
   deadlineEvent,
   answeredEnd,
@@ -17,9 +17,10 @@ import {
 } from "./logic.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import type { In, Out, Schema } from "./schema.ts";
-import { unknownOfHub } from "./option-names.ts";
+import { soundOptions } from "./options.ts";
+import { hubOptions } from "./option-tables.ts";
 import { secretPaths, type SecretPath } from "./secrets.ts";
-import { isDuration, mustBeDuration, mustBeName, namePattern, type Callable } from "./spoke.ts";
+import { demandOwnCodes, nameText, type Callable } from "./spoke.ts";
 import {
   type Row,
   type Chart,
@@ -35,6 +36,7 @@ import {
 } from "./states.ts";
 import { stateBuilder } from "./state-builder.ts";
 import { withoutLogic } from "./stated.ts";
+import { isName, mustBeName } from "./text.ts";
 
 /** The run that begins, as `data` sees it. What `data` keeps of it is stored with the rest. */
 export interface NewRun {
@@ -232,42 +234,49 @@ export function hub<
   spec: Declared<HubSpec<Req, Rep, C, D, E, Sig, K, V>, D, "request" | "reply" | "deadlineMs" | "chart">,
   behaviours: StatesOnce<NoInfer<C>, NoInfer<D>, In<NoInfer<Rep>>, NoInfer<E>, NoInfer<Sig>>,
 ): MadeHub<Req, Rep, E, Sig> {
-  const erased = spec as unknown as ErasedSpec;
-  const { chart } = erased;
+  const { sound, problems } = soundOptions<ErasedSpec>(spec, hubOptions, "a hub");
+  const { chart } = sound;
+  const given: unknown = behaviours;
+  if (typeof given !== "object" || given === null)
+    problems.push({ path: "behaviours", message: "must be an object with what each state does" });
+  // Nothing can be said of the states.
+  if (chart === undefined || typeof given !== "object" || given === null) throw badHub(name, problems);
   const logics = new Map<string, StateLogic>();
-  for (const [state, behaviour] of Object.entries(behaviours as Record<string, unknown>)) {
+  for (const [state, behaviour] of Object.entries(given)) {
     logics.set(state, logicOf(chart[state], behaviour));
   }
-  return defineHub(name, erased, chart, logics, unknownOfHub(erased)) as MadeHub<Req, Rep, E, Sig>;
+  return defineHub(name, sound, chart, logics, problems) as MadeHub<Req, Rep, E, Sig>;
 }
 
 /** A specification without its types. */
 export type ErasedSpec = HubSpec<Schema, Schema, Chart, object, string, SignalSchemas, never, unknown>;
 
+const badHub = (name: unknown, problems: readonly Problem[]): WheelworkError =>
+  new WheelworkError("WW_BAD_HUB", `the hub ${nameText(name)} cannot be used`, {
+    problems,
+    next: "Correct what is listed.",
+  });
+
 /**
- * Checks a chart with its logics, and makes the hub. Hubs by chart and hubs by handlers both come through here. `unknown`: what the
- * declaration has that is no option.
+ * Checks a chart with its logics, and makes the hub. Hubs by chart and hubs by handlers both come through here. `sound`: the options
+ * that are as they should be. `known`: what is wrong with the others.
  * @throws WheelworkError WW_BAD_HUB with every problem.
  */
 export function defineHub(
   name: string,
-  spec: ErasedSpec,
+  sound: Partial<ErasedSpec>,
   chart: Chart,
   logics: ReadonlyMap<string, StateLogic>,
-  unknown: readonly Problem[] = [],
+  known: readonly Problem[] = [],
 ): Hub {
+  // What is missing is among the problems.
+  const spec = sound as ErasedSpec;
   const { deadlineMs, cancel } = spec;
-  const problems = [...unknown];
-  if (!namePattern.test(name)) {
-    problems.push({ path: "name", message: mustBeName });
-  }
-  if (typeof deadlineMs !== "function" && !isDuration(deadlineMs)) {
-    problems.push({ path: "deadlineMs", message: mustBeDuration });
-  }
+  const problems = [...known];
+  const demand = demandsOf(problems);
+  demand(isName(name), "name", mustBeName);
+  demandOwnCodes(spec.errors ?? [], demand);
   const version = spec.version ?? 1;
-  if (!Number.isInteger(version) || version < 1) {
-    problems.push({ path: "version", message: "must be a whole number from 1" });
-  }
   problems.push(...problemsOfMigrate(spec.migrate, version));
   const event = cancel === end ? undefined : typeof cancel === "object" ? cancel.raise : cancel;
   if (
@@ -282,16 +291,9 @@ export function defineHub(
       problems.push({ path: `behaviours.${state}.on`, message: `the hub declares no signal ${signal}` });
   }
   const exclusive = exclusiveOf(spec.exclusive as Exclusive<unknown> | undefined, problems);
-  checkLabels(spec.labels, problems);
   for (const signal of spec.dropSignals ?? [])
     if (!Object.hasOwn(spec.signals ?? {}, signal))
       problems.push({ path: "dropSignals", message: `the hub declares no signal ${signal}` });
-  for (const path of spec.secret ?? [])
-    if (typeof path !== "string" || path.split(".").includes(""))
-      problems.push({
-        path: "secret",
-        message: "must be names of fields, with dots between those of a path",
-      });
   const deadline = spec.deadline === undefined ? undefined : deadlineEvent(spec.deadline as DeadlineEvent);
   const facts: ChartFacts = checkChart(chart, logics, {
     deadline,
@@ -299,12 +301,7 @@ export function defineHub(
     cancel: cancel === end ? end : event,
   });
   problems.push(...facts.problems);
-  if (problems.length > 0) {
-    throw new WheelworkError("WW_BAD_HUB", `the hub ${JSON.stringify(name)} cannot be used`, {
-      problems,
-      next: "Correct what is listed.",
-    });
-  }
+  if (problems.length > 0) throw badHub(name, problems);
   const callees = new Map<string, Callable>();
   const states = new Map<string, StateDefinition>();
   const taken = takenSignals(chart, logics);

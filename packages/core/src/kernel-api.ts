@@ -23,8 +23,17 @@ export { beforeStored, unbegunAfterWait, waitedRequest } from "./stored.ts";
 export { accepts, check, demand, type Checked } from "./schema.ts";
 export { hasNoEnd, isRetriedForever, maxCallMs } from "./retry.ts";
 export { answerText, firstLine, jsonText } from "./words.ts";
-export { isDuration, mustBeDuration } from "./spoke.ts";
-export { unknownOptions } from "./option-names.ts";
+export { isDuration, mustBeDuration } from "./duration.ts";
+export {
+  demandOptions,
+  kind,
+  kinds,
+  required,
+  soundOptions,
+  type OptionKind,
+  type OptionKinds,
+  type RequiredKind,
+} from "./options.ts";
 export { textProblem } from "./text.ts";
 export { callersCancel } from "./decision.ts";
 export { knownCommand, refusedSignal } from "./commands.ts";

@@ -40,15 +40,6 @@ export const isLabelValue = (value: unknown): value is string =>
 export const mustBeLabelName = "must be a letter, then letters, digits, _ or -, 50 characters at most";
 export const mustBeLabelValue = `must be a text of 1 to ${maxLength} characters, without control characters`;
 
-/** Checks what a hub declares of its labels. */
-export function checkLabels(given: unknown, problems: Problem[]): void {
-  demandsOf(problems)(
-    given === undefined || typeof given === "function",
-    "labels",
-    "must be a function that makes the labels of a request",
-  );
-}
-
 /**
  * The labels of a request; undefined: it has none.
  * @throws WheelworkError WW_DEFECT with every problem, when `labels` throws, or does not give labels.

@@ -47,27 +47,16 @@ export function limitOf(
   };
 }
 
-/** What is wrong with the limits of a spoke. */
+/** What the limits of a spoke must be together. */
 export function problemsOfLimit(
   concurrency: number | undefined,
   limit: SpokeLimit<never> | undefined,
 ): Problem[] {
+  if (limit === undefined) return [];
   const problems: Problem[] = [];
   const demand = demandsOf(problems);
-  const isCount = (count: number | undefined): boolean =>
-    count === undefined || (Number.isInteger(count) && count >= 1);
-  demand(isCount(concurrency), "concurrency", "must be a whole number from 1");
-  if (limit === undefined) return problems;
   const { concurrent, perSecond, burst, by } = limit;
-  demand(isCount(concurrent), "limit.concurrent", "must be a whole number from 1");
-  demand(
-    perSecond === undefined || (typeof perSecond === "number" && perSecond > 0 && perSecond <= 1_000_000),
-    "limit.perSecond",
-    "must be a number above 0, a million at most",
-  );
-  demand(isCount(burst), "limit.burst", "must be a whole number from 1");
   demand(burst === undefined || perSecond !== undefined, "limit.burst", "needs limit.perSecond");
-  demand(by === undefined || typeof by === "function", "limit.by", "must be a function of the input");
   demand(
     concurrent !== undefined || perSecond !== undefined,
     "limit",

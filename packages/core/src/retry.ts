@@ -1,3 +1,4 @@
+import { maxMs } from "./duration.ts";
 import { demandsOf, type ErrorCode, type Problem } from "./errors.ts";
 import type { Failure, Outcome } from "./spoke.ts";
 
@@ -112,9 +113,6 @@ export function backoffOf(rule: WholeRule, attempt: number, random: number): num
   return rule.attempts === Number.POSITIVE_INFINITY ? Math.max(1, backoff) : backoff;
 }
 
-/** Some three hundred years, in milliseconds. Sums of a few such times are still exact. */
-export const maxMs = 10_000_000_000_000;
-
 /**
  * A time within which a call ends over all its attempts, in milliseconds (I17: it is finite, unless its attempts are unlimited;
  * then it is some hundred years). There may be any number of attempts, so nothing counts them one by one.
@@ -157,18 +155,17 @@ function maxBackoffsMs({ attempts, backoffMs, factor, maxBackoffMs }: WholeRule)
   return Math.ceil(series + growing / 2 + (count - growing) * maxBackoffMs);
 }
 
-/** What is wrong with the retries of a spoke. `errors`: the codes that it declares. */
+/** What the rules of a spoke must be besides what each option of them may be. `errors`: the codes that it declares. */
 export function problemsOfRetries({ on, ...rule }: Retries, errors: readonly string[]): Problem[] {
-  const problems = problemsOfRule(rule, "retry");
+  const problems: Problem[] = [];
   const known = new Set<string>([...errors, ...engineFailures]);
+  demandPause(rule, "retry", problems);
+  const isToldOnce = problems.length > 0;
   for (const [code, one] of on) {
     const path = `retry.on[${JSON.stringify(code)}]`;
-    if (!known.has(code))
-      problems.push({ path, message: "is no code that an attempt of this spoke may fail with" });
+    demandsOf(problems)(known.has(code), path, "is no code that an attempt of this spoke may fail with");
     // What it has of the policy is reported once.
-    for (const problem of problemsOfRule(one, path))
-      if (!problems.some(({ path: other }) => other === problem.path.replace(path, "retry")))
-        problems.push(problem);
+    if (!isToldOnce) demandPause(one, path, problems);
   }
   return problems;
 }
@@ -183,31 +180,11 @@ const engineFailures: readonly FailureCode<never>[] = [
   "WW_TIMEOUT",
 ];
 
-function problemsOfRule(rule: WholeRule, path: string): Problem[] {
-  const problems: Problem[] = [];
-  const demand = demandsOf(problems, `${path}.`);
-  const { attempts, backoffMs, factor, maxBackoffMs, jitter } = rule;
-  const isUnlimited = attempts === Number.POSITIVE_INFINITY;
-  /** A text would be compared as a number, and added as a text. */
-  const isWithin = (given: number, least: number, most: number): boolean =>
-    typeof given === "number" && given >= least && given <= most;
-  demand(
-    isUnlimited || (Number.isInteger(attempts) && attempts >= 1),
-    "attempts",
-    'must be a whole number from 1, or "unlimited"',
-  );
-  demand(
-    backoffMs >= 0 && Number.isFinite(backoffMs),
+/** Attempts without end must not follow one another in no time. */
+function demandPause({ attempts, backoffMs }: WholeRule, path: string, problems: Problem[]): void {
+  demandsOf(problems, `${path}.`)(
+    attempts !== Number.POSITIVE_INFINITY || backoffMs > 0,
     "backoffMs",
-    "must be a number of milliseconds from 0",
+    "must be above 0 where attempts are unlimited",
   );
-  demand(!isUnlimited || backoffMs > 0, "backoffMs", "must be above 0 where attempts are unlimited");
-  demand(factor >= 1 && Number.isFinite(factor), "factor", "must be a number from 1");
-  demand(
-    isWithin(maxBackoffMs, 0, maxMs),
-    "maxBackoffMs",
-    `must be a number of milliseconds from 0 to ${maxMs}`,
-  );
-  demand(isWithin(jitter, 0, 1), "jitter", "must be a number from 0 to 1");
-  return problems;
 }

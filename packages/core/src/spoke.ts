@@ -1,16 +1,13 @@
 import { demandsOf, WheelworkError, type Problem } from "./errors.ts";
 import type { StoredSchema } from "./json-types.ts";
-import {
-  maxMs,
-  problemsOfRetries,
-  retriesOf,
-  type EngineFailure,
-  type Retries,
-  type RetryPolicy,
-} from "./retry.ts";
+import { maxMs } from "./duration.ts";
+import { problemsOfRetries, retriesOf, type EngineFailure, type Retries, type RetryPolicy } from "./retry.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import { limitOf, problemsOfLimit, type SpokeLimit, type WholeLimit } from "./limit.ts";
-import { unknownOfSpoke } from "./option-names.ts";
+import { soundOptions } from "./options.ts";
+import { spokeOptions } from "./option-tables.ts";
+import { textOf } from "./plain.ts";
+import { isName, mustBeName } from "./text.ts";
 
 /** What an attempt, or a call, came to. */
 export type Outcome<O = unknown, E extends string = string> =
@@ -105,26 +102,24 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
   name: string,
   spec: SpokeSpec<IS, OS, E>,
 ): Spoke<In<IS>, Out<OS>, E> & WorkerTypes<Out<IS>, In<OS>> {
-  const { retry = {}, errors = [] } = spec;
+  // Those of another kind are left out of what follows: what is wrong with them is not said once more.
+  const { sound, problems } = soundOptions<SpokeSpec<Schema, Schema, string>>(spec, spokeOptions, "a spoke");
+  const { retry = {}, errors = [], timeoutMs = maxMs, concurrency, limit } = sound;
   const made = {
     kind: "spoke" as const,
     name,
-    input: spec.input as Schema<unknown, unknown>,
-    output: spec.output as Schema<unknown, unknown>,
-    errors,
-    timeoutMs: typeof spec.timeoutMs === "number" ? Math.ceil(spec.timeoutMs) : spec.timeoutMs,
-    heartbeatMs: spec.heartbeatMs,
-    retry: retriesOf(retry as RetryPolicy),
-    limit: limitOf(spec.concurrency, spec.limit),
-    abandonAfterMs: spec.abandonAfterMs ?? 10 * spec.timeoutMs,
+    input: sound.input as Schema<unknown, unknown>,
+    output: sound.output as Schema<unknown, unknown>,
+    errors: errors as readonly E[],
+    timeoutMs: Math.ceil(timeoutMs),
+    heartbeatMs: sound.heartbeatMs,
+    retry: retriesOf(retry),
+    limit: limitOf(concurrency, limit),
+    abandonAfterMs: sound.abandonAfterMs ?? 10 * timeoutMs,
   };
-  const problems = [
-    ...unknownOfSpoke(spec),
-    ...problemsOf(made),
-    ...problemsOfLimit(spec.concurrency, spec.limit),
-  ];
+  problems.push(...problemsOf(made, sound.timeoutMs), ...problemsOfLimit(concurrency, limit));
   if (problems.length > 0) {
-    throw new WheelworkError("WW_BAD_SPOKE", `the spoke ${JSON.stringify(name)} cannot be used`, {
+    throw new WheelworkError("WW_BAD_SPOKE", `the spoke ${nameText(name)} cannot be used`, {
       problems,
       next: "Correct what is listed.",
     });
@@ -132,40 +127,40 @@ export function spoke<IS extends Schema, OS extends Schema, const E extends stri
   return Object.freeze(made);
 }
 
-/** What is wrong with a time that is not a duration, for lists of problems. */
-export const mustBeDuration = `must be a number of milliseconds above 0, ${maxMs} at most`;
+/** A name for messages. It may be anything. */
+export const nameText = (name: unknown): string =>
+  typeof name === "string" ? JSON.stringify(name.slice(0, 200)) : textOf(name).slice(0, 200);
 
-/** Whether a time may bound a wait or an attempt (I6): it is above 0, and at most some three hundred years. */
-export function isDuration(ms: number): boolean {
-  // A text would be compared as a number, and added as a text.
-  return typeof ms === "number" && ms > 0 && ms <= maxMs;
-}
-
-/** What the name of a hub or a spoke may be. Names become parts of keys, topics and file names. */
-export const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/;
-
-/** What is wrong with another name, for lists of problems. */
-export const mustBeName = "must be a letter, then letters, digits, '_', '.' or '-', 100 characters at most";
-
-function problemsOf(made: Omit<Spoke, "~types">): Problem[] {
+/** What its options must be together. `timeoutMs`: undefined if it is none. */
+function problemsOf(made: Omit<Spoke, "~types">, timeoutMs: number | undefined): Problem[] {
   const problems: Problem[] = [];
   const demand = demandsOf(problems);
-  demand(namePattern.test(made.name), "name", mustBeName);
-  demand(isDuration(made.timeoutMs), "timeoutMs", mustBeDuration);
+  demand(isName(made.name), "name", mustBeName);
   problems.push(...problemsOfRetries(made.retry, made.errors));
   // What is wrong with the timeout is not said once more of what follows from it.
-  if (isDuration(made.timeoutMs)) {
-    const { abandonAfterMs, heartbeatMs = made.timeoutMs, timeoutMs } = made;
-    const isFrequent = isDuration(heartbeatMs) && heartbeatMs <= timeoutMs;
-    demand(isFrequent, "heartbeatMs", "must be a number of milliseconds above 0, timeoutMs at most");
-    const isPatient = typeof abandonAfterMs === "number" && abandonAfterMs >= timeoutMs;
-    demand(isPatient, "abandonAfterMs", "must be a number of milliseconds, timeoutMs at least");
+  if (timeoutMs !== undefined) {
+    const { abandonAfterMs, heartbeatMs = 0 } = made;
+    demand(
+      heartbeatMs <= timeoutMs,
+      "heartbeatMs",
+      "must be a number of milliseconds above 0, timeoutMs at most",
+    );
+    demand(
+      abandonAfterMs >= timeoutMs,
+      "abandonAfterMs",
+      "must be a number of milliseconds, timeoutMs at least",
+    );
   }
-  const reserved = made.errors.filter((code) => code.startsWith("WW_"));
+  demandOwnCodes(made.errors, demand);
+  return problems;
+}
+
+/** The codes of errors that a spoke or a hub declares are not those of the engine: who gets one would not know whose it is. */
+export function demandOwnCodes(errors: readonly string[], demand: ReturnType<typeof demandsOf>): void {
+  const reserved = errors.filter((code) => code.startsWith("WW_"));
   demand(
     reserved.length === 0,
     "errors",
     `codes that begin with WW_ belong to the engine: ${reserved.join(", ")}`,
   );
-  return problems;
 }

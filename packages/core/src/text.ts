@@ -9,3 +9,13 @@ export function textProblem(given: unknown, max: number): string | undefined {
   const length = given.length <= max || given.length > 2 * max ? given.length : Array.from(given).length;
   return length === 0 || length > max ? `must be 1 to ${max} characters` : undefined;
 }
+
+/** What the name of a hub or a spoke may be. Names become parts of keys, topics and file names. */
+export const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/;
+
+/** What is wrong with another name, for lists of problems. */
+export const mustBeName = "must be a letter, then letters, digits, '_', '.' or '-', 100 characters at most";
+
+/** Whether a value may be the name of a hub or a spoke. */
+export const isName = (value: unknown): value is string =>
+  typeof value === "string" && namePattern.test(value);

@@ -3,8 +3,7 @@ import type { OpenCall, StateLogic, Turn } from "./logic.ts";
 import { scalar, textOf } from "./plain.ts";
 import type { Timer } from "./events.ts";
 import type { Run } from "./run.ts";
-import { maxMs } from "./retry.ts";
-import { isDuration } from "./spoke.ts";
+import { isDuration, maxMs } from "./duration.ts";
 
 /*
  * A state that waits may have timers, each with an event of its row. `after` says when: so many milliseconds after the

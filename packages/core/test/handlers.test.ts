@@ -758,7 +758,7 @@ describe("a declaration", () => {
   it("with signals needs a handler for them", () => {
     const spec = { ...tripSpec, cleanUpMs: 1, calls: [], signals: { go: TripRequest } };
     // @ts-expect-error: `signal` is missing.
-    expect(() => hubByHandlers("told", spec, handlers)).not.toThrow();
+    expect(() => hubByHandlers("told", spec, handlers)).toThrow(/handlers\.signal: must be a function/);
     const deaf = { ...tripSpec, cleanUpMs: 1, calls: [] };
     // @ts-expect-error: there is nothing to handle.
     expect(() => hubByHandlers("told", deaf, { ...handlers, signal: () => {} })).not.toThrow();

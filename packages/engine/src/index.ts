@@ -47,7 +47,7 @@ export { LocalBus } from "./embedded/local-bus.ts";
 export { createMetrics, loopDelays, type Metrics } from "./metrics/metrics.ts";
 export { metrics, type MetricDefinition, type MetricSink } from "./metrics/definitions.ts";
 export { gaugesOf, measure, type Gauge } from "./metrics/measure.ts";
-export { serveMetrics, type MetricsServer } from "./metrics/serve.ts";
+export { serveMetrics, type MetricsServer, type MetricsServerOptions } from "./metrics/serve.ts";
 export { prometheusName } from "./metrics/prometheus.ts";
 export type { EngineStats, ShardStats } from "./requests/stats.ts";
 export { guardedLogger } from "./ports/guards.ts";

@@ -1,3 +1,4 @@
+import { kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
 import { isIP } from "node:net";
 import type { ConnectionOptions as TlsOptions } from "node:tls";
 import { broken } from "./errors.ts";
@@ -23,6 +24,27 @@ export interface KafkaOptions {
   /** After how long without a sign of life a node has left its group, in milliseconds. Default: 6000. */
   readonly sessionTimeoutMs?: number;
 }
+
+const { either, fn, list, nested, object, oneOf, text } = kinds;
+
+const saslOptions: OptionKinds<NonNullable<KafkaOptions["sasl"]>> = {
+  mechanism: required(oneOf("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")),
+  username: text(),
+  password: text(10_000),
+  token: fn,
+};
+
+/** What the options may be. */
+export const kafkaOptions: OptionKinds<KafkaOptions> = {
+  brokers: required(
+    either(text(10_000), list(text(), 1), "must be host:port of one broker or more, as a text or as a list"),
+  ),
+  clientId: text(),
+  tls: object(),
+  sasl: nested<NonNullable<KafkaOptions["sasl"]>>(saslOptions, "sasl"),
+  // As Kafka's protocol holds it.
+  sessionTimeoutMs: kinds.whole(1, 2_147_483_647),
+};
 
 const hasName = (broker: string): boolean =>
   isIP(broker.slice(0, broker.lastIndexOf(":")).replace(/^\[|\]$/g, "")) === 0;

@@ -9,8 +9,9 @@ import type {
   MemberOptions,
   Membership,
 } from "@wheelwork/engine/cluster";
+import { demandOptions } from "@wheelwork/core/kernel";
 import { retrying, systemClock, type RetryPolicy } from "@wheelwork/engine/parts";
-import { clientOptions, type KafkaOptions } from "./connection.ts";
+import { clientOptions, kafkaOptions, type KafkaOptions } from "./connection.ts";
 import { broken, isUnknownTopic, unavailable } from "./errors.ts";
 import { GroupMembership } from "./group.ts";
 import { BatchingProducer } from "./producer.ts";
@@ -63,7 +64,8 @@ class KafkaLog implements Kafka {
   #admin: Admin | undefined = undefined;
   readonly #subscriptions = new Map<string, Subscription>();
 
-  constructor(options: KafkaOptions) {
+  constructor(given: KafkaOptions) {
+    const options = demandOptions<KafkaOptions>(given, kafkaOptions, "kafka");
     this.#options = clientOptions(options);
     this.#sessionTimeoutMs = options.sessionTimeoutMs ?? 6000;
     this.#producer = new BatchingProducer(this.#options);

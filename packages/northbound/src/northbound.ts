@@ -1,5 +1,6 @@
 import accepts from "@fastify/accepts";
 import { WheelworkError, type AnyHub, type Problem, type HistoryEvent } from "@wheelwork/core";
+import { demandOptions } from "@wheelwork/core/kernel";
 import {
   connectionAccepted,
   defaultLogger,
@@ -25,6 +26,7 @@ import { FormerKeys } from "./former-keys.ts";
 import { prefersText } from "./headers.ts";
 import { boundConnections, checkEveryMs, headTimeoutMs } from "./connections.ts";
 import { acceptOnlyJson } from "./json.ts";
+import { northboundOptions } from "./option-tables.ts";
 import { serveDocument, type DocumentInfo } from "./openapi.ts";
 import { routeFilters } from "./filters.ts";
 import { routeIncidents } from "./incidents.ts";
@@ -112,7 +114,8 @@ export interface NorthboundOptions extends ProtectOptions {
  * and answers clients that still wait with 202. Close it before you stop the engine.
  * @throws WheelworkError WW_CONFIG with every problem: a hub that the engine does not serve, or that has two routes.
  */
-export async function northbound(options: NorthboundOptions): Promise<FastifyInstance> {
+export async function northbound(given: NorthboundOptions): Promise<FastifyInstance> {
+  const options = demandOptions<NorthboundOptions>(given, northboundOptions, "northbound");
   const { engine, routes, closeWithinMs = 5000 } = options;
   const logger = guardedLogger(options.logger ?? defaultLogger());
   checkRoutes(engine, routes);

@@ -1,8 +1,10 @@
+import { demandOptions } from "@wheelwork/core/kernel";
 import { defaultLogger, guardedLogger, type Logger } from "@wheelwork/engine";
 import type { FastifyInstance } from "fastify";
 import { authenticatorsOf, type AccessOptions } from "./access/access.ts";
 import { openGate, type Gate, type GateOptions } from "./access/gate.ts";
 import { keepLocal, warnOfPlainText } from "./listening.ts";
+import { protectOptions } from "./option-tables.ts";
 import { refuseWebPages, type Refusal, type WebPageOptions } from "./web-pages.ts";
 
 /** Whom a server lets in, and where it listens. */
@@ -64,8 +66,8 @@ export function guard(
  * of other sites, lets in those who have shown who they are (`access`), listens on loopback only if it asks nobody and
  * `insecure` does not say otherwise, and sends `Content-Security-Policy`, `X-Content-Type-Options: nosniff` and their like with
  * each response. A route may set such a header itself. With `access`, each route says what it needs in `config.permission`.
- * @throws WheelworkError WW_CONFIG when `access` is not as it should be.
+ * @throws WheelworkError WW_CONFIG with every problem, when the options are not as they should be.
  */
 export function protect(app: FastifyInstance, options: ProtectOptions = {}): void {
-  guard(app, options).gate.ownRoutesFollow();
+  guard(app, demandOptions<ProtectOptions>(options, protectOptions, "protect")).gate.ownRoutesFollow();
 }

@@ -1,5 +1,5 @@
 import { metrics, trace } from "@opentelemetry/api";
-import { WheelworkError } from "@wheelwork/core";
+import { demandOptions, kinds, type OptionKinds } from "@wheelwork/core/kernel";
 import type { Engine, EngineEvent, Tracing } from "@wheelwork/engine";
 import { Figures } from "./figures.ts";
 import { RunIds, type SpanIds } from "./ids.ts";
@@ -11,6 +11,8 @@ export interface OpenTelemetryOptions {
   /** How many of the runs that nothing has caused are recorded, from 0 to 1. The others follow what has caused them. Default 1. */
   readonly share?: number;
 }
+
+const optionKinds: OptionKinds<OpenTelemetryOptions> = { share: kinds.number(0, 1) };
 
 /** What an engine needs for traces and metrics. */
 export interface OpenTelemetry {
@@ -24,10 +26,12 @@ export interface OpenTelemetry {
   watch(engine: Pick<Engine, "health" | "stats">): () => void;
 }
 
-/** Traces and metrics of engines. Spans and figures go to the providers that are registered with the API. */
-export function openTelemetry({ share = 1 }: OpenTelemetryOptions = {}): OpenTelemetry {
-  if (!(share >= 0 && share <= 1))
-    throw new WheelworkError("WW_CONFIG", `share must be a number from 0 to 1, not ${share}`);
+/**
+ * Traces and metrics of engines. Spans and figures go to the providers that are registered with the API.
+ * @throws WheelworkError WW_CONFIG with every problem.
+ */
+export function openTelemetry(options: OpenTelemetryOptions = {}): OpenTelemetry {
+  const { share = 1 } = demandOptions<OpenTelemetryOptions>(options, optionKinds, "openTelemetry");
   const ids = new RunIds();
   const traces = new RunTraces(share, () => trace.getTracer("wheelwork"), ids);
   let made: Figures | undefined;

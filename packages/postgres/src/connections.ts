@@ -1,3 +1,4 @@
+import { demandOptions } from "@wheelwork/core/kernel";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   Pool,
@@ -10,6 +11,7 @@ import {
 } from "pg";
 import { configError, isDoubtful, isLost, toError, unavailable } from "./errors.ts";
 import type { ConnectionOptions } from "./options.ts";
+import { connectionOptions } from "./option-tables.ts";
 import { primaryOf, serversOf } from "./servers.ts";
 
 type Row = Record<string, unknown>;
@@ -46,7 +48,8 @@ export class Connections {
   #closed = false;
 
   /** @throws WheelworkError WW_CONFIG when the options are not valid. */
-  constructor(options: ConnectionOptions) {
+  constructor(given: ConnectionOptions) {
+    const options = demandOptions<ConnectionOptions>(given, connectionOptions, "connections of PostgreSQL");
     const {
       schema = "wheelwork",
       durability = "full",
@@ -61,12 +64,6 @@ export class Connections {
         "Use small letters, digits and _, 63 characters at most. It must not begin with a digit.",
       );
     }
-    const counts = [readers, writers].every((count) => Number.isInteger(count) && count >= 1);
-    if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || !counts)
-      throw configError(
-        "timeoutMs, readers and writers must be numbers from 1, and the last two must be whole",
-        "Correct them, or leave them out for the defaults.",
-      );
     if (/[?&]options=/.test(options.connectionString ?? ""))
       throw configError(
         "the connection string has the parameter options, which the store sets itself",

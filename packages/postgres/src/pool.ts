@@ -1,5 +1,7 @@
+import { demandOptions } from "@wheelwork/core/kernel";
 import { Connections } from "./connections.ts";
 import type { ConnectionOptions } from "./options.ts";
+import { connectionOptions } from "./option-tables.ts";
 
 /** Connections that the shards of a process share. Close the pool after the stores that use it. */
 export interface PostgresPool {
@@ -18,7 +20,8 @@ const shared = 8;
  * @throws WheelworkError WW_CONFIG when the options are not valid.
  */
 export function postgresPool(options: ConnectionOptions): PostgresPool {
-  return new SharedConnections({ writers: shared, readers: shared, ...options });
+  const given = demandOptions<ConnectionOptions>(options, connectionOptions, "a pool of connections");
+  return new SharedConnections({ writers: shared, readers: shared, ...given });
 }
 
 /** The connections of a pool. */

@@ -51,10 +51,12 @@ import {
   type Row,
 } from "@wheelwork/engine/stores";
 import type { ClientBase } from "pg";
+import { demandOptions, kinds, type OptionKinds } from "@wheelwork/core/kernel";
 import { Connections } from "./connections.ts";
 import { IndexChanges, labelCellColumns, labelledColumns } from "./labels.ts";
 import { cellColumns, countRows, facetIdOf, listRows, missingFacets, withFacets } from "./lists.ts";
 import type { ConnectionOptions } from "./options.ts";
+import { connectionOptions } from "./option-tables.ts";
 import { connectionsOf, type PostgresPool } from "./pool.ts";
 import {
   commitsLost,
@@ -95,6 +97,13 @@ export interface PostgresOptions extends ConnectionOptions {
   readonly shards?: number;
 }
 
+const storeOptions: OptionKinds<PostgresOptions> = {
+  ...connectionOptions,
+  pool: kinds.having("a pool", "close"),
+  shard: kinds.whole(0),
+  shards: kinds.whole(1),
+};
+
 /**
  * A shard on PostgreSQL 15 or later. It connects when an engine claims it, and connects again whenever it must; whoever
  * made it closes it after the engine has stopped. Its promises reject with WheelworkErrors: WW_STORE_UNAVAILABLE (the
@@ -129,9 +138,10 @@ class PostgresStore implements Store {
   /** Periods that have their partition. */
   #periods = new Set<number>();
 
-  constructor(options: PostgresOptions) {
+  constructor(given: PostgresOptions) {
+    const options = demandOptions<PostgresOptions>(given, storeOptions, "a store on PostgreSQL");
     const { shard = 0, shards = 1, pool, ...connection } = options;
-    if (!Number.isInteger(shards) || shards < 1 || !Number.isInteger(shard) || shard < 0 || shard >= shards) {
+    if (shard >= shards) {
       throw configError(
         `shard ${shard} of ${shards} is not valid`,
         "shards is an integer of at least 1, and shard one from 0 that is below it.",

@@ -1,11 +1,18 @@
 import { WheelworkError, type Outcome, type Problem, type Spoke, type WorkerTypes } from "@wheelwork/core";
-import { synchronous, tryPlain } from "@wheelwork/core/kernel";
+import {
+  demandOptions,
+  kinds,
+  required,
+  synchronous,
+  tryPlain,
+  type OptionKinds,
+} from "@wheelwork/core/kernel";
 import { isRunKey } from "../ports/keys.ts";
 import type { Bus, Message } from "../ports/ports.ts";
 import { traceHeaders } from "../ports/trace.ts";
 import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
 import { invalid } from "./outcomes.ts";
-import { comesThroughLog, sendOnly, type RelayedOutcomes, type Worker } from "./worker.ts";
+import { comesThroughLog, sendOnly, spokeOf, type RelayedOutcomes, type Worker } from "./worker.ts";
 
 /** What a relay worker understands of a message that came back: whose answer it is, and what it says. */
 export interface RelayResponse<O, E extends string> {
@@ -33,14 +40,26 @@ export interface RelaySpec<I, O, E extends string> {
   readonly request?: (message: Message) => string | undefined;
 }
 
+const { fn, text } = kinds;
+const relayOptions: OptionKinds<RelaySpec<unknown, unknown, string>> = {
+  to: required(text(249)),
+  from: required(text(249)),
+  send: required(fn),
+  correlation: fn,
+  receive: required(fn),
+  request: fn,
+};
+
 /**
  * A worker whose operation is a message out and a message back (the FlWorkerBolt of the original proof of concept).
- * @throws WheelworkError WW_CONFIG when the spoke has `heartbeatMs`: messages back are outcomes.
+ * @throws WheelworkError WW_CONFIG with every problem of the options, or when the spoke has `heartbeatMs`: messages back are outcomes.
  */
 export function relay<I, O, E extends string>(
   spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
   spec: RelaySpec<I, O, E>,
 ): Worker {
+  const served = spokeOf(spoke);
+  demandOptions<RelaySpec<I, O, E>>(spec, relayOptions as OptionKinds<RelaySpec<I, O, E>>, "a relay");
   if (spoke.heartbeatMs !== undefined)
     throw new WheelworkError("WW_CONFIG", `the relay of ${spoke.name} cannot say that its work goes on`, {
       next: "Leave out heartbeatMs of the spoke, or serve it by a worker.",
@@ -48,7 +67,7 @@ export function relay<I, O, E extends string>(
   const waiting = new Waiting();
   const outcomes = relayedOutcomes(spec);
   return {
-    spoke: spoke as unknown as Spoke,
+    spoke: served,
     outcomes,
     attach: (bus) =>
       bus.subscribe(spec.from, (message) => {

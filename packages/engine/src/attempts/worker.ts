@@ -1,4 +1,4 @@
-import type { Outcome, Spoke, WorkerTypes } from "@wheelwork/core";
+import { WheelworkError, type Outcome, type Spoke, type WorkerTypes } from "@wheelwork/core";
 import { isThenable } from "@wheelwork/core/kernel";
 import type { Bus, MaybePromise, Message } from "../ports/ports.ts";
 import type { ReplyPath } from "../ports/reply-path.ts";
@@ -73,13 +73,28 @@ export const isRouted = (outcomes: Worker["outcomes"]): outcomes is RoutedOutcom
 export const comesThroughLog = ({ outcomes }: Pick<Worker, "outcomes">, replies: ReplyPath): boolean =>
   replies.kind === "log" && (outcomes === "inbox" || (replies.relays && isRouted(outcomes)));
 
-/** A worker that is an async function. An exception that is not `ctx.fail` becomes WW_WORKER_FAILED. */
+/** What is to be served. @throws WheelworkError WW_CONFIG when it is no spoke. */
+export function spokeOf(given: unknown): Spoke {
+  const { kind } = (given ?? {}) as { readonly kind?: unknown };
+  if (kind === "spoke") return given as Spoke;
+  throw new WheelworkError("WW_CONFIG", "a worker serves a spoke, and this is none", {
+    next: "Give it what `spoke` has made.",
+  });
+}
+
+/**
+ * A worker that is an async function. An exception that is not `ctx.fail` becomes WW_WORKER_FAILED.
+ * @throws WheelworkError WW_CONFIG when it is given something else.
+ */
 export function worker<I, O, E extends string>(
   spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
   run: (input: I, context: WorkerContext<E>) => MaybePromise<O>,
 ): Worker {
+  const served = spokeOf(spoke);
+  if (typeof run !== "function")
+    throw new WheelworkError("WW_CONFIG", `the worker of ${served.name} is no function`);
   return {
-    spoke: spoke as unknown as Spoke,
+    spoke: served,
     attempt: (input, context) => {
       try {
         const output = run(input as I, functionContext(context));

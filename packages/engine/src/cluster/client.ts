@@ -1,4 +1,5 @@
 import type { AnyHub } from "@wheelwork/core";
+import { demandOptions } from "@wheelwork/core/kernel";
 import { systemClock } from "../ports/clock.ts";
 import { rootOf, shardOf } from "../ports/keys.ts";
 import type { Clock } from "../ports/ports.ts";
@@ -12,7 +13,8 @@ import type { Log } from "../ports/log.ts";
 import type { ClientOptions } from "./options.ts";
 import { LogLetters } from "../delivery/letters.ts";
 import { RemoteShards } from "../delivery/remote-shard.ts";
-import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
+import { clientOptions } from "./option-tables.ts";
+import { checkInbox, defaultInbox } from "./topics.ts";
 
 /**
  * Makes an engine that leaves all work to others: what is asked of it goes through the inboxes of the shards, and what it
@@ -37,8 +39,8 @@ class Client implements Shards {
   #cancelWatch: () => void = () => {};
   #status: "starting" | "running" | "stopped" = "starting";
 
-  constructor(options: ClientOptions) {
-    checkShards(options.shards);
+  constructor(given: ClientOptions) {
+    const options = demandOptions<ClientOptions>(given, clientOptions, "a client of a cluster");
     this.#options = options;
     this.hubs = collectHubs(options.hubs);
     this.clock = options.clock ?? systemClock;

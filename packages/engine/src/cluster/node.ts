@@ -1,4 +1,5 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
+import { demandOptions } from "@wheelwork/core/kernel";
 import { hostname } from "node:os";
 import { Suspects } from "../attempts/suspects.ts";
 import { isRouted } from "../attempts/worker.ts";
@@ -26,7 +27,8 @@ import { HostClock } from "./host-clock.ts";
 import { RemoteShards } from "../delivery/remote-shard.ts";
 import { SentRequests } from "../delivery/sent.ts";
 import { Routing } from "./routing.ts";
-import { checkInbox, checkShards, defaultInbox } from "./topics.ts";
+import { nodeOptions } from "./option-tables.ts";
+import { checkInbox, defaultInbox } from "./topics.ts";
 
 /** For how long a shard may be without its store before the node lets others try, in milliseconds. */
 const patienceMs = 5000;
@@ -77,7 +79,8 @@ class Node implements Shards {
   #cancelWatch: () => void = () => {};
   readonly #hostClock: HostClock;
 
-  constructor(given: NodeOptions) {
+  constructor(all: NodeOptions) {
+    const given = demandOptions<NodeOptions>(all, nodeOptions, "a node");
     this.clock = given.clock ?? systemClock;
     this.#hostClock = new HostClock(this.clock, () => given.store(0));
     const options = { ...guarded(given), log: this.#hostClock.dated(given.log) };
@@ -86,7 +89,6 @@ class Node implements Shards {
     this.hubs = collectHubs(options.hubs, options.schedules);
     this.schedules = collectSchedules(options.schedules);
     checkWorkers(this.hubs, workers);
-    checkShards(shards);
     for (const { hub } of channels) servedBy(this.hubs, hub);
     this.tracing = options.tracing;
     this.#logger = options.logger;

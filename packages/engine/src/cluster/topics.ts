@@ -22,12 +22,6 @@ export function clusterTopics({
   ];
 }
 
-/** @throws WheelworkError WW_CONFIG */
-export function checkShards(shards: number): void {
-  if (!Number.isInteger(shards) || shards < 1)
-    throw config(`shards is ${shards}`, "It is an integer of at least 1.");
-}
-
 /**
  * The inbox has a partition for each shard. More do no harm: somebody has added them, no shard has them, and the store knows how many
  * shards there are. The result is how many it has.

@@ -1,20 +1,29 @@
 import { WheelworkError, type Spoke, type WorkerTypes } from "@wheelwork/core";
-import { sendOnly, type Worker } from "../attempts/worker.ts";
+import { demandOptions, kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
+import { sendOnly, spokeOf, type Worker } from "../attempts/worker.ts";
 import { rootOf } from "../ports/keys.ts";
 import type { Message } from "../ports/ports.ts";
 import { traceHeaders } from "../ports/trace.ts";
 import { correlationHeader, correlationOf } from "./inbox.ts";
 
+interface Topic {
+  readonly topic: string;
+}
+
+const topicKinds: OptionKinds<Topic> = { topic: required(kinds.text(249)) };
+
 /**
  * A worker in another process, in any language. Each attempt is a message to a topic of the worker. The worker sends the
  * outcome to the inbox of the shard, so that it counts though the node that asked has died. Only in a cluster and on Storm:
  * elsewhere, each attempt fails. The page on external workers describes the messages.
+ * @throws WheelworkError WW_CONFIG with every problem.
  */
 export function externalWorker<I, O, E extends string>(
   spoke: Spoke<never, unknown, E> & WorkerTypes<I, O>,
-  to: { readonly topic: string },
+  to: Topic,
 ): Worker {
-  const served = spoke as unknown as Spoke;
+  const served = spokeOf(spoke);
+  demandOptions<Topic>(to, topicKinds, "an external worker");
   return {
     spoke: served,
     outcomes: "inbox",

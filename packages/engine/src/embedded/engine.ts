@@ -1,4 +1,5 @@
 import { WheelworkError, type AnyHub } from "@wheelwork/core";
+import { demandOptions, kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
 import { systemClock } from "../ports/clock.ts";
 import { guarded } from "../ports/guards.ts";
 import type { Bus, Clock, Logger, Store } from "../ports/ports.ts";
@@ -8,6 +9,7 @@ import type { Engine, EngineHealth } from "../requests/api.ts";
 import { checkWorkers, collectHubs } from "../requests/hubs.ts";
 import { LocalShard } from "../requests/local-shard.ts";
 import type { CommonOptions } from "../requests/options.ts";
+import { busKind, commonOptions, storeKind } from "../requests/option-tables.ts";
 import { officeOf } from "../requests/posts.ts";
 import { RequestService } from "../requests/service.ts";
 import { ShardHost } from "../requests/shard-host.ts";
@@ -31,6 +33,15 @@ export interface EngineOptions extends CommonOptions {
    */
   readonly onFailure?: (error: WheelworkError) => void;
 }
+
+const { either, fn, oneOf, text } = kinds;
+const engineOptions: OptionKinds<EngineOptions> = {
+  ...commonOptions,
+  store: required(either(text(4096), storeKind, "must be the path of a file, or a store")),
+  durability: oneOf("full", "normal"),
+  bus: busKind,
+  onFailure: fn,
+};
 
 /** How often an engine looks whether its store is still its own, in milliseconds. */
 const watchMs = 2000;
@@ -62,7 +73,7 @@ export class EmbeddedShard implements Shards {
   #cancelWatch: () => void = () => {};
 
   constructor(given: EngineOptions) {
-    const options = guarded(given);
+    const options = guarded(demandOptions<EngineOptions>(given, engineOptions, "an engine"));
     const { workers, store, durability, bus = new LocalBus(), clock = systemClock, onFailure } = options;
     this.#options = options;
     this.hubs = collectHubs(options.hubs, options.schedules);

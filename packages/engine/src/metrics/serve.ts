@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { demandOptions, kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { isIP, type AddressInfo } from "node:net";
 import type { Engine } from "../requests/api.ts";
@@ -11,26 +12,36 @@ export interface MetricsServer {
   close(): Promise<void>;
 }
 
+/** Where figures are shown. */
+export interface MetricsServerOptions {
+  /** 0 takes any. */
+  readonly port: number;
+  /** Default: `127.0.0.1`, so that only this machine reaches it. */
+  readonly host?: string;
+}
+
+const optionKinds: OptionKinds<MetricsServerOptions> = {
+  port: required(kinds.port),
+  host: kinds.text(255),
+};
+
 type Served = Pick<Engine, "health" | "stats">;
 
 /**
  * Shows the figures of an engine at `/metrics`, and how it is at `/health` and `/ready` (503: it takes no requests). There is nothing
  * else: no data, and no commands. For programs without Northbound, such as a node of a cluster.
- * @throws WheelworkError WW_CONFIG when the port cannot be opened.
+ * @throws WheelworkError WW_CONFIG with every problem of the options, or when the port cannot be opened.
  */
 export async function serveMetrics(
   engine: Served,
   metrics: Pick<Metrics, "text">,
-  {
-    port,
-    host = "127.0.0.1",
-  }: {
-    /** 0 takes any. */
-    readonly port: number;
-    /** Default: `127.0.0.1`, so that only this machine reaches it. */
-    readonly host?: string;
-  },
+  options: MetricsServerOptions,
 ): Promise<MetricsServer> {
+  const { port, host = "127.0.0.1" } = demandOptions<MetricsServerOptions>(
+    options,
+    optionKinds,
+    "serveMetrics",
+  );
   const isLocal = isLoopback(host);
   const server = createServer((request, response) => {
     answer(request, response, { engine, metrics, isLocal }).catch((error: unknown) => {

@@ -106,6 +106,11 @@ function checkAddressees(hubs: ReadonlyMap<string, AnyHub>): void {
 export function checkWorkers(hubs: ReadonlyMap<string, AnyHub>, workers: readonly Worker[]): void {
   const served = new Map(workers.map((worker) => [worker.spoke.name, worker.spoke]));
   const problems = new Map<string, string>();
+  const seen = new Set<string>();
+  for (const { spoke } of workers) {
+    if (seen.has(spoke.name)) problems.set(spoke.name, `two workers serve the spoke ${spoke.name}`);
+    seen.add(spoke.name);
+  }
   for (const { name, definition } of hubs.values()) {
     for (const callee of definition.callees.values()) {
       if (callee.kind === "hub") continue;

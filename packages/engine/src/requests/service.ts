@@ -9,6 +9,7 @@ import {
 } from "@wheelwork/core";
 import {
   callersCancel,
+  demandOptions,
   knownCommand,
   Run,
   secretsOfHub,
@@ -89,6 +90,7 @@ import { placesOf, servedBy } from "./hubs.ts";
 import { largestFirst } from "./largest.ts";
 import { laneOrder, type LongestLanes } from "./lane-list.ts";
 import type { OwedOptions } from "./posts.ts";
+import { stopOptions } from "./option-tables.ts";
 import { checkPageOptions, historyPage, runAt, type HistoryPage, type HistoryPageOptions } from "./past.ts";
 import { EngineRun, type RunHandle } from "./run-handle.ts";
 import { watchRun, type RunUpdate, type WatchOptions } from "./run-watch.ts";
@@ -146,7 +148,8 @@ export class RequestService implements Engine {
     }
   }
 
-  stop({ drainMs }: StopOptions = {}): Promise<void> {
+  async stop(options: StopOptions = {}): Promise<void> {
+    const { drainMs } = demandOptions<StopOptions>(options, stopOptions, "stop");
     this.#life = "stopped";
     return this.#shards.stop(drainMs);
   }

@@ -1,5 +1,5 @@
 import { WheelworkError, type AnyHub, type Hub } from "@wheelwork/core";
-import { isDuration, mustBeDuration, unknownOptions } from "@wheelwork/core/kernel";
+import { isDuration, kind, kinds, required, soundOptions, type OptionKinds } from "@wheelwork/core/kernel";
 import { cronProblems, type TickSpec } from "./ticks.ts";
 
 /** One tick of a schedule, as its `request` gets it. */
@@ -65,17 +65,23 @@ export interface Schedule {
 
 const namePattern = /^[A-Za-z][\w.-]{0,99}$/;
 const minEveryMs = 1000;
-const catchUps: ReadonlySet<unknown> = new Set<CatchUp>(["none", "last", "all"]);
 
-const scheduleOptions: Readonly<Record<keyof ScheduleSpec<unknown>, true>> = {
-  cron: true,
-  everyMs: true,
-  timeZone: true,
-  hub: true,
-  request: true,
-  catchUp: true,
-  jitterMs: true,
-  version: true,
+const { oneOf, pause, text, whole } = kinds;
+
+const scheduleOptions: OptionKinds<ScheduleSpec<unknown>> = {
+  cron: text(),
+  everyMs: kind(
+    (value) => isDuration(value as number) && (value as number) >= minEveryMs,
+    `must be ${minEveryMs} milliseconds at least`,
+  ),
+  timeZone: text(100),
+  hub: required(kind((value) => (value as { readonly kind?: unknown }).kind === "hub", "must be a hub")),
+  request: required(
+    kind((value) => typeof value === "function", "must be a function that makes the request of a tick"),
+  ),
+  catchUp: oneOf("none", "last", "all"),
+  jitterMs: pause,
+  version: whole(1),
 };
 
 /**
@@ -85,8 +91,8 @@ const scheduleOptions: Readonly<Record<keyof ScheduleSpec<unknown>, true>> = {
  * @throws WheelworkError WW_CONFIG with every problem.
  */
 export function schedule<I>(name: string, spec: ScheduleSpec<I>): Schedule {
-  const { cron, everyMs, timeZone, hub, request, catchUp = "last", jitterMs = 0, version = 1 } = spec;
-  const problems = unknownOptions(spec, scheduleOptions, "a schedule");
+  const { sound, problems } = soundOptions<ScheduleSpec<I>>(spec, scheduleOptions, "a schedule");
+  const { cron, everyMs, timeZone, hub, request, catchUp = "last", jitterMs = 0, version = 1 } = sound;
   const demand = (holds: boolean, path: string, message: string): void => {
     if (!holds) problems.push({ path, message });
   };
@@ -95,21 +101,11 @@ export function schedule<I>(name: string, spec: ScheduleSpec<I>): Schedule {
     "name",
     "must be a letter, then letters, digits, '_', '.' or '-': 100 characters at most",
   );
-  demand((cron === undefined) !== (everyMs === undefined), "cron", "give either this or everyMs");
+  const isGiven = (option: "cron" | "everyMs"): boolean =>
+    sound[option] !== undefined || problems.some(({ path }) => path === option);
+  demand(isGiven("cron") !== isGiven("everyMs"), "cron", "give either this or everyMs");
   if (cron !== undefined) problems.push(...cronProblems(cron, timeZone ?? "UTC"));
-  if (everyMs !== undefined) {
-    demand(
-      isDuration(everyMs) && everyMs >= minEveryMs,
-      "everyMs",
-      `must be ${minEveryMs} milliseconds at least`,
-    );
-    demand(timeZone === undefined, "timeZone", "is only for a pattern of cron");
-  }
-  demand((hub as { readonly kind?: unknown } | undefined)?.kind === "hub", "hub", "must be a hub");
-  demand(typeof request === "function", "request", "must be a function that makes the request of a tick");
-  demand(catchUps.has(catchUp), "catchUp", `must be one of ${[...catchUps].join(", ")}`);
-  demand(jitterMs === 0 || isDuration(jitterMs), "jitterMs", mustBeDuration);
-  demand(Number.isSafeInteger(version) && version >= 1, "version", "must be a whole number, from 1");
+  if (everyMs !== undefined) demand(timeZone === undefined, "timeZone", "is only for a pattern of cron");
   if (problems.length > 0)
     throw new WheelworkError("WW_CONFIG", `the schedule ${JSON.stringify(name)} cannot be used`, {
       problems,

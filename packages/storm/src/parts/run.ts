@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { demandOptions } from "@wheelwork/core/kernel";
 import type { Bolt, Context, Output, Streams, Tuple } from "../multilang/component.ts";
 import { runBolt, runSpout } from "../multilang/component.ts";
 import { processWire, type Wire } from "../multilang/wire.ts";
@@ -6,6 +7,7 @@ import { configKey, type StormApp, type StormConfig } from "./app.ts";
 import { CoordinatorBolt, coordinatorSpout } from "./coordinator.ts";
 import { hubBolt } from "./figures.ts";
 import { NbBolt } from "./nb.ts";
+import { appOptions, configOptions } from "./option-tables.ts";
 import { realPorts, type StormPorts } from "./ports.ts";
 import { coordinatorStreams, hubStreams, nbStreams, workerStreams } from "./streams.ts";
 import { WorkerBolt } from "./worker.ts";
@@ -16,7 +18,8 @@ function later<S extends Streams>(streams: S, make: (config: StormConfig) => Bol
   return {
     streams,
     open: (context: Context, output: Output<S>) => {
-      bolt = make(JSON.parse(String(context.conf[configKey])) as StormConfig);
+      const config = JSON.parse(String(context.conf[configKey])) as StormConfig;
+      bolt = make(demandOptions<StormConfig>(config, configOptions, "the configuration of a topology"));
       return bolt.open?.(context, output);
     },
     execute: (tuple: Tuple, output: Output<S>) => bolt?.execute(tuple, output),
@@ -40,15 +43,17 @@ export function startPart(
   wire: Wire,
   ports: StormPorts,
 ): void {
+  const app = (config: StormConfig): StormApp =>
+    demandOptions<StormApp>(open(config), appOptions, "an app on Storm");
   switch (part) {
     case "hub":
       return runBolt(
-        later(hubStreams, (config) => hubBolt(open(config), config, ports)),
+        later(hubStreams, (config) => hubBolt(app(config), config, ports)),
         wire,
       );
     case "worker":
       return runBolt(
-        later(workerStreams, (config) => new WorkerBolt(open(config), ports)),
+        later(workerStreams, (config) => new WorkerBolt(app(config), ports)),
         wire,
       );
     case "nb":

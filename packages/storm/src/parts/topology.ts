@@ -1,6 +1,8 @@
+import { demandOptions } from "@wheelwork/core/kernel";
 import type { Worker } from "@wheelwork/engine";
 import { kafkaBolt, kafkaSpout, shellBolt, shellSpout, Topology, type AnyTopology } from "../topology.ts";
 import { configKey, type StormApp, type StormConfig } from "./app.ts";
+import { topologyOptions } from "./option-tables.ts";
 import { javaSecurity } from "./security.ts";
 import {
   coordinatorStreams,
@@ -51,8 +53,10 @@ function heard(workers: readonly Worker[]): string[] {
 /**
  * The proof of concept's topology: hubs, workers and the coordinator as bolts and spouts, with the proof of concept's streams. Where it grouped
  * directly, it groups by the request's key: any part that computes the same hash finds the task.
+ * @throws WheelworkError WW_CONFIG with every problem.
  */
-export function stormTopology(options: StormTopologyOptions): AnyTopology {
+export function stormTopology(given: StormTopologyOptions): AnyTopology {
+  const options = demandOptions<StormTopologyOptions>(given, topologyOptions, "a topology");
   const {
     name,
     config,
