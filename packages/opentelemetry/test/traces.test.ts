@@ -307,5 +307,5 @@ test("a share of the runs is recorded, whole ones, and always those that somethi
 });
 
 test("a share that is none is refused", () => {
-  expect(() => openTelemetry({ share: 2 })).toThrow("share must be a number from 0 to 1, not 2");
+  expect(() => openTelemetry({ share: 2 })).toThrow("share: must be a number from 0 to 1");
 });

@@ -90,7 +90,7 @@ describe("a topology", () => {
 });
 
 test("the parts have a heap with a bound", () => {
-  const config = { brokers: "127.0.0.1:9092", databaseUrl: "", shards: 2, inbox: "inbox" };
+  const config = { brokers: "127.0.0.1:9092", databaseUrl: "postgres://localhost/flows", shards: 2, inbox: "inbox" };
   const made = (options: { readonly heapMb?: number }): string =>
     stormTopology({ name: "flows", config, app: { workers: [] }, ...options }).flux();
   expect(made({})).toMatch(/- --max-old-space-size=512\n\s+- main.mjs\n\s+- hub/);
@@ -107,7 +107,7 @@ test("what the environment says of Kafka reaches Storm's own clients, and no sec
   const authority = fileURLToPath(import.meta.url);
   const files = { KAFKA_CA: authority, KAFKA_CERT: authority, KAFKA_KEY: authority };
   const security = stormSecurity({ ...files, KAFKA_USERNAME: "me", KAFKA_PASSWORD: "pa55word" });
-  const config = { ...place, databaseUrl: "", shards: 1, inbox: "inbox" };
+  const config = { ...place, databaseUrl: "postgres://localhost/flows", shards: 1, inbox: "inbox" };
   const flux = (given: typeof security): string =>
     stormTopology({
       name: "flows",
