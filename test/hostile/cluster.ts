@@ -104,7 +104,7 @@ export async function attackCluster({ brokers, databaseUrl, share, seed }: Clust
         if (engine === second && claimed !== witness.claims) return;
         const id = await attacker.honest(engine, `${name}-${index}`);
         expect(await again(() => engine.answer(id, { waitMs: 60_000 }))).toEqual(honestAnswer);
-        expect(witness.attemptsOf(id)).toBe(honestAttempts);
+        await expect.poll(() => witness.attemptsOf(id)).toBe(honestAttempts);
       }),
     );
     await send(`${name}-sent`, { place: "", value: "" });

@@ -286,7 +286,7 @@ test("a path names a field of another one, and names that are none are refused",
   } as const;
   for (const secret of [[""], ["a."], [".a"], ["a..b"]])
     expect(() => hub("h", { ...options, secret }, { Done: () => ({}) })).toThrow(
-      /secret: must be names of fields/,
+      /secret\[0\]: must be the name of a field/,
     );
   const paths = hub("h", { ...options, secret: ["a.b", "c"] }, { Done: () => ({}) }).definition.secrets;
   expect(paths).toEqual([["a", "b"], ["c"]]);

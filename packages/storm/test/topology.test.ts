@@ -90,7 +90,12 @@ describe("a topology", () => {
 });
 
 test("the parts have a heap with a bound", () => {
-  const config = { brokers: "127.0.0.1:9092", databaseUrl: "postgres://localhost/flows", shards: 2, inbox: "inbox" };
+  const config = {
+    brokers: "127.0.0.1:9092",
+    databaseUrl: "postgres://localhost/flows",
+    shards: 2,
+    inbox: "inbox",
+  };
   const made = (options: { readonly heapMb?: number }): string =>
     stormTopology({ name: "flows", config, app: { workers: [] }, ...options }).flux();
   expect(made({})).toMatch(/- --max-old-space-size=512\n\s+- main.mjs\n\s+- hub/);
