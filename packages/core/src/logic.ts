@@ -1,12 +1,12 @@
 import type { Hub } from "./hub.ts";
-import { abandonWithin, plain, scalar, synchronous, textOf } from "./plain.ts";
+import { abandonWithin, plainLike, scalar, synchronous, textOf, type Compared } from "./plain.ts";
 import { bytesOf, isFull, maxOpened, type InputsLeft } from "./round.ts";
-import { check, type Schema } from "./schema.ts";
+import { accepts, check, type Schema } from "./schema.ts";
 import { WheelworkError } from "./errors.ts";
 import { nameOf, signalOf, startOf, type Addressee, type Posting } from "./post.ts";
 import type { Callable, Outcome, Spoke } from "./spoke.ts";
 import type { Stated } from "./stated.ts";
-import { acceptsAgain, countsAs } from "./stored.ts";
+import { countsAs } from "./stored.ts";
 import type { TimerClock, TimerLogic } from "./timers.ts";
 
 /*
@@ -496,6 +496,7 @@ export function requestCalls(
 ): CallRequest {
   let transformed = false;
   let bytes = 0;
+  const compared: Compared = { values: 0, isSame: true };
   const what = `the input of ${callee.name}`;
   const schema = inputSchema(callee);
   const checked: unknown[] = [];
@@ -503,8 +504,10 @@ export function requestCalls(
   for (let index = from; index < to && !isFull(checked, inputs.length, bytes); index++) {
     const given = inputs[index];
     const valid = validInput(callee, schema, given);
-    transformed ||= !acceptsAgain(schema, given, valid);
-    const input = plain(countsAs(schema, valid), "WW_DEFECT", what);
+    compared.isSame = true;
+    const input = plainLike(countsAs(schema, valid), given, compared, "WW_DEFECT", what);
+    // A schema accepts what it has made if it has changed nothing. Otherwise only a second check tells, which takes longer.
+    transformed ||= !compared.isSame && !accepts(schema, valid);
     bytes += bytesOf(input, inputs.length);
     checked.push(input);
   }

@@ -16,6 +16,14 @@ interface Seen {
   values: number;
 }
 
+/** What is known of values that are copied while each is compared with another one. */
+export interface Compared {
+  /** How many parts the value has that is being copied. */
+  values: number;
+  /** Whether each of the values that were copied is the same as what it was compared with. */
+  isSame: boolean;
+}
+
 /**
  * Copies a value as plain JSON, so that memory and store hold the same.
  *
@@ -52,13 +60,36 @@ export function plain<T>(value: T, code: ErrorCode, what: string): T {
   try {
     return copy(value, 0, { values: 0 }) as T;
   } catch (error) {
-    abandonWithin(value);
-    const problem = error === refused ? tell(value) : unreadable(error);
-    throw new WheelworkError(code, `${what} is not plain JSON`, {
-      problems: [problem],
-      next: "Store dates as numbers or strings, and maps and sets as arrays. Leave out everything that JSON does not have.",
-    });
+    throw notPlain(value, error, code, what);
   }
+}
+
+/**
+ * Like `plain`, but also says whether the value is the same as another one, as plain JSON. One walk copies and compares: what a schema
+ * makes of an input of a call is the hottest value of the loop.
+ * @param given What the value is compared with. `compared.isSame` becomes false if they differ.
+ */
+export function plainLike<T>(value: T, given: unknown, compared: Compared, code: ErrorCode, what: string): T {
+  if (value === undefined) {
+    if (given !== undefined) compared.isSame = false;
+    return value;
+  }
+  try {
+    compared.values = 0;
+    return copyLike(value, given, 0, compared) as T;
+  } catch (error) {
+    throw notPlain(value, error, code, what);
+  }
+}
+
+/** The error for a value that cannot be copied. Nobody waits for promises within it. */
+function notPlain(value: unknown, error: unknown, code: ErrorCode, what: string): WheelworkError {
+  abandonWithin(value);
+  const problem = error === refused ? tell(value) : unreadable(error);
+  return new WheelworkError(code, `${what} is not plain JSON`, {
+    problems: [problem],
+    next: "Store dates as numbers or strings, and maps and sets as arrays. Leave out everything that JSON does not have.",
+  });
 }
 
 /**
@@ -350,6 +381,64 @@ function copyObject(
 }
 
 const nothingLent: Record<string, unknown> = Object.freeze({});
+
+/** Like `copy`, and compares with another value. Once one part differs, nothing more is compared. */
+function copyLike(value: unknown, given: unknown, depth: number, compared: Compared): unknown {
+  if (typeof value !== "object" || value === null) {
+    if (value !== given) compared.isSame = false;
+    return copy(value, depth, compared);
+  }
+  if (!compared.isSame || value === given) return copy(value, depth, compared);
+  if (typeof given !== "object" || given === null || Array.isArray(value) !== Array.isArray(given)) {
+    compared.isSame = false;
+    return copy(value, depth, compared);
+  }
+  if (depth >= maxDepth) throw refused;
+  return Array.isArray(value)
+    ? copyArrayLike(value, given as readonly unknown[], depth, compared)
+    : copyObjectLike(value, given, depth, compared);
+}
+
+function copyArrayLike(
+  array: readonly unknown[],
+  given: readonly unknown[],
+  depth: number,
+  compared: Compared,
+): readonly unknown[] {
+  const { length } = array;
+  if (length !== given.length) compared.isSame = false;
+  if ((compared.values += length) > maxValues) throw refused;
+  const copied: unknown[] = [];
+  for (let index = 0; index < length; index++)
+    copied.push(copyLike(array[index], given[index], depth + 1, compared));
+  return Object.freeze(copied);
+}
+
+function copyObjectLike(object: object, given: object, depth: number, compared: Compared): object {
+  if (!hasPlainPrototype(object)) throw refused;
+  if (Object.getPrototypeOf(given) !== Object.getPrototypeOf(object)) compared.isSame = false;
+  const copied: Record<string, unknown> = {};
+  /** How many fields both have, less those that the other one has. */
+  let fields = 0;
+  for (const key in object) {
+    let value: unknown = (object as Record<string, unknown>)[key];
+    const before: unknown = (given as Record<string, unknown>)[key];
+    if (value === undefined) {
+      if (before !== undefined) compared.isSame = false;
+      else if (Object.hasOwn(given, key)) fields++;
+      continue;
+    }
+    fields++;
+    if (value !== before || typeof value !== "string") value = copyLike(value, before, depth + 1, compared);
+    if (++compared.values > maxValues) throw refused;
+    setField(copied, key, value);
+  }
+  if (compared.isSame) {
+    for (const key in given) if (key !== undefined) fields--;
+    if (fields !== 0) compared.isSame = false;
+  }
+  return Object.freeze(copied);
+}
 
 /**
  * Thrown inside this file only. It is made once, since making an error is slow and most callers need only a yes or no.

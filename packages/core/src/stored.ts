@@ -1,7 +1,7 @@
 import { WheelworkError } from "./errors.ts";
 import type { HubDefinition } from "./hub.ts";
 import { thawed } from "./json.ts";
-import { maxDepth, plain, tryPlain } from "./plain.ts";
+import { plain, tryPlain } from "./plain.ts";
 import type { ParkedInput } from "./events.ts";
 import type { Run } from "./run.ts";
 import { accepts, check, type Schema } from "./schema.ts";
@@ -85,35 +85,6 @@ export function waitedRequest(
 /** How the first turn of a run that has been pending is kept while the run is parked. */
 export const unbegunAfterWait = ({ start }: Pick<Run, "start">): ParkedInput =>
   start?.recheck === "never" ? { kind: "start", transformed: true } : { kind: "start" };
-
-/**
- * Whether a schema accepts what it has made of a value: it does if it has changed nothing. Otherwise only a second check tells, which
- * takes several times as long as to compare the two values.
- */
-export function acceptsAgain(schema: Schema, given: unknown, made: unknown): boolean {
-  return isUnchanged(made, given) || accepts(schema, made);
-}
-
-/** Whether a schema has given back what it was given, as plain JSON. It is on the hottest path of the loop. */
-function isUnchanged(made: unknown, given: unknown, depth = 0): boolean {
-  if (made === given) return true;
-  if (depth >= maxDepth) return false;
-  if (typeof made !== "object" || typeof given !== "object" || made === null || given === null) return false;
-  if (Array.isArray(made)) {
-    if (!Array.isArray(given) || made.length !== given.length) return false;
-    for (let index = 0; index < made.length; index++)
-      if (!isUnchanged(made[index], given[index], depth + 1)) return false;
-    return true;
-  }
-  if (Object.getPrototypeOf(made) !== Object.getPrototypeOf(given)) return false;
-  for (const key in made) {
-    const value: unknown = (made as Readonly<Record<string, unknown>>)[key];
-    const before: unknown = (given as Readonly<Record<string, unknown>>)[key];
-    if (value !== before && !isUnchanged(value, before, depth + 1)) return false;
-  }
-  for (const key in given) if (!Object.hasOwn(made, key)) return false;
-  return true;
-}
 
 /** Whether a value has all that another one has, and at most fields besides. */
 export function extendsStored(made: unknown, stored: unknown): boolean {
