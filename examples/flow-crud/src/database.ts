@@ -8,13 +8,14 @@ export type DatabaseDurability = "full" | "normal";
 
 /**
  * Opens a small database of the application, and creates what it lacks. Both settings survive the death of the process
- * (a write-ahead log); `full`, the default, survives a power failure too.
+ * (a write-ahead log); `full`, the default, survives a power failure too. `upgrade`: changes tables of earlier versions.
  * @throws WheelworkError WW_STORE_UNAVAILABLE.
  */
 export function openDatabase(
   path: string,
   schema: string,
   durability: DatabaseDurability = "full",
+  upgrade: (db: DatabaseSync) => void = () => {},
 ): DatabaseSync {
   let db: DatabaseSync | undefined;
   try {
@@ -25,6 +26,7 @@ export function openDatabase(
     // from the log into the file once for many groups.
     db.exec("PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32768");
     db.exec(schema);
+    upgrade(db);
     return db;
   } catch (error) {
     db?.close();
@@ -40,6 +42,8 @@ interface Pending {
   readonly write: () => unknown;
   readonly resolve: (value: never) => void;
   readonly reject: (error: unknown) => void;
+  /** It goes alone, since a group with it has failed. */
+  isAlone: boolean;
 }
 
 /** The file that a path leads to, by its device and inode. */
@@ -92,6 +96,13 @@ export interface GroupOptions {
   readonly turnMs?: number;
   /** Runs when a transaction has begun: from then on nobody else writes. If it throws, the group has failed. */
   readonly begun?: () => void;
+  /**
+   * Runs when all writes of a group are done, before its commit: it puts down what they have left to be written together. With it, a write of
+   * a group that fails is no harm to the others: nothing of the group is written, and each is done again, in a transaction of its own.
+   */
+  readonly ending?: () => void;
+  /** Runs when a group was undone: what its writes have changed elsewhere does not hold. */
+  readonly undone?: () => void;
   /**
    * `waits`: a commit waits for the disk itself, and nothing else is done meanwhile. `aside`: the disk works beside the event loop, and what
    * comes meanwhile is the next group. Its answers wait for the disk all the same. Who reads what is written must wait for `settled`.
@@ -175,6 +186,8 @@ export class GroupCommit {
   readonly #soon: (task: () => void) => void;
   readonly #turnMs: number;
   readonly #begun: (() => void) | undefined;
+  readonly #ending: (() => void) | undefined;
+  readonly #undone: (() => void) | undefined;
   readonly #watch: FileWatch;
   readonly #log: LogSync | undefined;
   #pending: Pending[] = [];
@@ -189,6 +202,8 @@ export class GroupCommit {
     this.#soon = options.soon;
     this.#turnMs = options.turnMs ?? Infinity;
     this.#begun = options.begun;
+    this.#ending = options.ending;
+    this.#undone = options.undone;
     const path = db.location();
     const isFull = db.prepare("PRAGMA synchronous").get()?.["synchronous"] === 2;
     if (options.disk === "aside" && isFull && path !== null)
@@ -196,12 +211,12 @@ export class GroupCommit {
   }
 
   /**
-   * Runs `write` in the next transaction; resolves when that is committed. `write` must throw only if the database
-   * does: an exception undoes the whole group, and rejects all of it.
+   * Runs `write` in the next transaction; resolves when that is committed. Without `ending`, `write` must throw only if the database
+   * does: an exception undoes the whole group, and rejects all of it. With it, `write` may run twice.
    */
   run<T>(write: () => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      this.#pending.push({ write, resolve, reject });
+      this.#pending.push({ write, resolve, reject, isAlone: false });
       if (this.#pending.length === 1 && this.#syncing === undefined) this.#soon(() => this.#commit());
     });
   }
@@ -223,8 +238,8 @@ export class GroupCommit {
   }
 
   #commit(): void {
-    const group = this.#pending;
-    this.#pending = [];
+    // Those that go alone are the first.
+    const group = this.#pending.splice(0, this.#pending[0]?.isAlone === true ? 1 : this.#pending.length);
     const results: unknown[] = [];
     const begin = performance.now();
     try {
@@ -235,16 +250,17 @@ export class GroupCommit {
         results.push(write());
         if (performance.now() - begin > this.#turnMs) break;
       }
+      this.#ending?.();
       this.#end.run();
       this.#log?.end();
       if (this.#log === undefined) this.#watch.check();
     } catch (error) {
       if (this.#db.isOpen && this.#db.isTransaction) this.#db.exec("ROLLBACK");
       if (this.#db.isOpen) this.#log?.end();
-      for (const { reject } of group) reject(error);
+      this.#failed(group, error);
       return;
     }
-    this.#pending = group.splice(results.length);
+    this.#pending.unshift(...group.splice(results.length));
     if (this.#log === undefined) {
       if (this.#pending.length > 0) this.#soon(() => this.#commit());
       tell(group, results);
@@ -253,6 +269,17 @@ export class GroupCommit {
     this.#syncing = this.#syncThenTell(this.#log, group, results);
     // Who wants to know waits for it.
     this.#syncing.catch(() => {});
+  }
+
+  /** Nothing of a group is written. One of it may be to blame, and the others are not. */
+  #failed(group: readonly Pending[], error: unknown): void {
+    this.#undone?.();
+    if (this.#ending === undefined || group.length === 1) for (const { reject } of group) reject(error);
+    else {
+      for (const one of group) one.isAlone = true;
+      this.#pending.unshift(...group);
+    }
+    if (this.#pending.length > 0) this.#soon(() => this.#commit());
   }
 
   async #syncThenTell(log: LogSync, group: readonly Pending[], results: readonly unknown[]): Promise<void> {

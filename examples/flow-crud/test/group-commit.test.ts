@@ -206,3 +206,37 @@ test("without a power supply from one moment to the next, all that was told is t
   await Promise.all(writers);
   expect(looks).toBeGreaterThan(0);
 });
+
+test("what a group has left to be written together is written once, and one that fails is no harm to the others", async () => {
+  const db = openDatabase(join(newFolder(), "facts.db"), schema, "normal");
+  const put = db.prepare("INSERT INTO fact VALUES (?, '')");
+  const written: string[][] = [];
+  let left: string[] = [];
+  const group = new GroupCommit(db, {
+    soon: (task) => void setImmediate(task),
+    ending: () => {
+      written.push([...left]);
+      for (const name of left.splice(0)) put.run(name);
+    },
+    undone: () => (left = []),
+  });
+  onTestFinished(() => group.close());
+  const add = (name: string) => group.run(() => (left.push(name), name));
+  const cannot = (): Promise<never> =>
+    group.run(() => {
+      throw new Error("it cannot be done");
+    });
+  expect(await Promise.all([add("a"), add("b")])).toEqual(["a", "b"]);
+  const statuses = async (asked: readonly Promise<unknown>[]) =>
+    (await Promise.allSettled(asked)).map(({ status }) => status);
+  expect(await statuses([add("c"), add("a"), add("d")])).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  // What comes meanwhile goes on, too.
+  const asked = statuses([add("e"), cannot(), add("f")]);
+  await new Promise((resolve) => setImmediate(resolve));
+  const last = add("g");
+  expect(await asked).toEqual(["fulfilled", "rejected", "fulfilled"]);
+  expect(await last).toBe("g");
+  expect(factsOf(db.location() as string)).toEqual(["a", "b", "c", "d", "e", "f", "g"]);
+  // Two together; three together in vain, and each alone; one fails before the end, and the others alone.
+  expect(written).toEqual([["a", "b"], ["c", "a", "d"], ["c"], ["a"], ["d"], ["e"], ["f"], ["g"]]);
+});

@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { WheelworkError } from "wheelwork";
 import { GroupCommit, openDatabase, type DatabaseDurability, type GroupOptions } from "../database.ts";
 import { BookedFlowStore } from "./booked-flow-store.ts";
-import { Books, type Changes, type Counters } from "./books.ts";
+import { Books, type Counters } from "./books.ts";
 import type { Claim } from "./claims.ts";
 import {
   auditOf,
@@ -33,6 +33,28 @@ export interface SqliteFlowStoreOptions {
   readonly sync?: GroupOptions["sync"];
   /** For tests. Milliseconds since 1970. */
   readonly wallMs?: () => number;
+}
+
+// What one flow has comes together: it is written to one page, and needs no index of its own.
+const shareTable = `
+CREATE TABLE IF NOT EXISTS share (
+  link_key TEXT NOT NULL REFERENCES link,
+  flow_id TEXT NOT NULL REFERENCES flow,
+  kbps INTEGER NOT NULL CHECK (kbps >= 0),
+  PRIMARY KEY (flow_id, link_key)
+) WITHOUT ROWID;`;
+
+/** In files of earlier versions, the rows of `share` are in the order of their links. */
+function sortShares(db: DatabaseSync): void {
+  const first = db.prepare("SELECT name FROM pragma_table_info('share') WHERE pk = 1").get();
+  if (first?.["name"] !== "link_key") return;
+  db.exec(`
+BEGIN IMMEDIATE;
+ALTER TABLE share RENAME TO former_share;
+${shareTable}
+INSERT INTO share SELECT link_key, flow_id, kbps FROM former_share;
+DROP TABLE former_share;
+COMMIT`);
 }
 
 // `flow.record` has a flow with its layouts. What flows have of the network is in tables of its own as well, so that the database itself
@@ -92,24 +114,15 @@ CREATE TABLE IF NOT EXISTS meter (
   path_id INTEGER NOT NULL REFERENCES path,
   PRIMARY KEY (switch_id, meter)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS share (
-  link_key TEXT NOT NULL REFERENCES link,
-  flow_id TEXT NOT NULL REFERENCES flow,
-  kbps INTEGER NOT NULL CHECK (kbps >= 0),
-  PRIMARY KEY (link_key, flow_id)
-) WITHOUT ROWID;
+${shareTable}
 CREATE INDEX IF NOT EXISTS path_flow ON path (flow_id);
 CREATE INDEX IF NOT EXISTS endpoint_flow ON endpoint (flow_id);
 CREATE TABLE IF NOT EXISTS book (id INTEGER PRIMARY KEY CHECK (id = 0), name TEXT NOT NULL, generation INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS vlan_path ON vlan (path_id);
 CREATE INDEX IF NOT EXISTS meter_path ON meter (path_id);
-CREATE INDEX IF NOT EXISTS share_flow ON share (flow_id);
 `;
 
 const sql = {
-  // As statements, they are not parsed again for each operation.
-  begin: "SAVEPOINT step",
-  release: "RELEASE step",
   dataVersion: "PRAGMA data_version",
   state: "SELECT * FROM state",
   switches: "SELECT record FROM switch",
@@ -146,17 +159,16 @@ const sql = {
 /** How long after a look for guards to forget the next one follows, in milliseconds. */
 const forgetEveryMs = 1_000;
 
-/** An operation that has failed by itself, beside others that have not. */
-class Failed {
-  readonly error: unknown;
-  constructor(error: unknown) {
-    this.error = error;
+/** An operation has failed by itself, and not by the database. */
+class OperationError extends Error {
+  constructor(cause: unknown) {
+    super("an operation has failed", { cause });
   }
 }
 
 /**
- * The store of one process, in a file. What it decides by is in memory, and what comes in one turn of the event loop shares one commit. It
- * notices if another process has written, and reads all anew.
+ * The store of one process, in a file. What it decides by is in memory. What comes in one turn of the event loop shares one commit, and is
+ * written together: a link on which ten flows begin is written once. The store notices if another process has written, and reads all anew.
  */
 export class SqliteFlowStore extends BookedFlowStore {
   readonly #db: DatabaseSync;
@@ -181,11 +193,14 @@ export class SqliteFlowStore extends BookedFlowStore {
     const { soon = (task: () => void) => void setImmediate(task), turnMs = 50 } = options;
     this.#rememberMs = options.rememberMs ?? rememberMs;
     this.#wallMs = options.wallMs ?? Date.now;
-    this.#db = openDatabase(path, schema, options.durability);
+    this.#db = openDatabase(path, schema, options.durability, sortShares);
     this.#group = new GroupCommit(this.#db, {
       soon,
       turnMs,
       begun: () => this.#refresh(),
+      ending: () => this.#save(),
+      // The books know more than the file: they must be read.
+      undone: () => (this.#dataVersion = undefined),
       disk: "aside",
       ...(options.sync === undefined ? {} : { sync: options.sync }),
     });
@@ -248,43 +263,32 @@ export class SqliteFlowStore extends BookedFlowStore {
 
   protected async write<T>(work: (books: Books, now: number) => T, flowId?: string): Promise<T> {
     this.#checkOpen();
-    let result: T | Failed;
     try {
-      result = await this.#group.run(() => this.#perform(work, flowId));
+      return await this.#group.run(() => this.#perform(work, flowId));
     } catch (cause) {
-      // Nothing of the group is in the file, and the books do not know.
+      // Nobody knows whether it is on the disk.
       this.#dataVersion = undefined;
-      throw unavailable(cause);
+      throw cause instanceof OperationError ? cause.cause : unavailable(cause);
     }
-    if (result instanceof Failed) throw result.error;
-    return result;
   }
 
-  /** Does one operation and writes its rows, within the transaction of its group: the books are those of the file. */
-  #perform<T>(work: (books: Books, now: number) => T, flowId: string | undefined): T | Failed {
-    const now = this.#wallMs();
-    if (flowId !== undefined && !this.#books.has(flowId)) {
+  /** Does one operation on the books, which are those of the file and of what its group has done before. */
+  #perform<T>(work: (books: Books, now: number) => T, flowId: string | undefined): T {
+    if (flowId !== undefined && this.#books.find(flowId) === undefined) {
       const row = this.#statements.flow.get(flowId);
       if (row !== undefined) this.#books.admit(recordOfText(String(row["record"])));
     }
-    this.#statements.begin.run();
     try {
-      const result = work(this.#books, now);
-      this.#save(this.#books.takeChanges(), now);
-      this.#books.dismiss();
-      this.#statements.release.run();
-      return result;
-    } catch (error) {
-      // Sometimes the whole transaction is gone, as when the disk is full.
-      if (!this.#db.isTransaction) throw error;
-      // Otherwise the others of its group are not to blame, and what they have written stays.
-      this.#db.exec("ROLLBACK TO step; RELEASE step");
-      this.#load();
-      return new Failed(isOfDatabase(error) ? unavailable(error) : error);
+      return work(this.#books, this.#wallMs());
+    } catch (cause) {
+      throw new OperationError(cause);
     }
   }
 
-  #save({ flows, removed, added, links, switches }: Changes, now: number): void {
+  /** Writes what the operations of a group have changed. */
+  #save(): void {
+    const { flows, removed, added, links, switches } = this.#books.takeChanges();
+    this.#books.dismiss();
     const to = this.#statements;
     for (const claim of removed.values()) if (claim.kind !== "path") this.#remove(claim);
     for (const claim of removed.values()) if (claim.kind === "path") this.#remove(claim);
@@ -300,6 +304,7 @@ export class SqliteFlowStore extends BookedFlowStore {
     const { counters } = this.#books;
     if (counters !== this.#counters) to.putState.run(counters.version, counters.nextPath);
     this.#counters = counters;
+    const now = this.#wallMs();
     if (now - this.#forgotAt < forgetEveryMs) return;
     this.#forgotAt = now;
     to.forget.run(now - this.#rememberMs);
@@ -383,8 +388,6 @@ export class SqliteFlowStore extends BookedFlowStore {
     };
   }
 }
-
-const isOfDatabase = (error: unknown): boolean => error instanceof Error && "errcode" in error;
 
 const unavailable = (cause: unknown): WheelworkError =>
   new WheelworkError("WW_STORE_UNAVAILABLE", "the store of flows cannot be written", {
