@@ -33,8 +33,14 @@ const ofEvents = new Set(eventFields);
 /** A request as it is shown, without secrets. */
 export const requestWithout = (secrets: Secrets, view: object): object => hidden(secrets, view, ofRequests);
 
-/** An event, or an update, as it is shown, without secrets. */
-export const eventWithout = (secrets: Secrets, view: object): object => hidden(secrets, view, ofEvents);
+/**
+ * An event, or an update, as it is shown, without secrets. Nor is the hash of what was sent shown then: whoever has it can try all
+ * values of a short secret.
+ */
+export function eventWithout(secrets: Secrets, view: object): object {
+  const { hash: _hash, ...shown } = hidden(secrets, view, ofEvents) as { readonly hash?: unknown };
+  return secrets === none ? view : shown;
+}
 
 /** An error without what its problems repeat of secrets. */
 export function errorWithout(secrets: Secrets, error: unknown): unknown {

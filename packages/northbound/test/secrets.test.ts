@@ -165,6 +165,13 @@ test("secrets of a hub are in no view, history, stream, problem, diagram, figure
   expect([ended.statusCode, ended.body.includes(card)]).toEqual([409, false]);
   const text = (await send("GET", "/requests/k1/history", auditor)).body;
   expect(text).toContain("the card [secret] is declined");
+  // No hash of what was sent, either: a short secret can be guessed with it.
+  const hashes = (await engine.history("k4")).flatMap((event) =>
+    "hash" in event && event.hash !== undefined ? [event.hash] : [],
+  );
+  expect(hashes.length).toBeGreaterThan(0);
+  const ofK4 = (await send("GET", "/requests/k4/history", auditor)).body;
+  for (const hash of hashes) expect(ofK4).not.toContain(hash);
   expect(logged.join("\n")).toMatch(/no connection for \[secret\][^]*the card \[secret\] broke the handler/);
   // Nor do figures and traces, whose spans have the messages of failures and of answers.
   expect(observed.join("\n")).toMatch(/"kind":"answer".*the card \[secret\] is declined/);
