@@ -1,4 +1,3 @@
-import type { Problem } from "@wheelwork/core";
 import { labelPatterns } from "@wheelwork/core/kernel";
 import {
   labelsOfTexts,
@@ -13,9 +12,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { callerOf } from "./access/gate.ts";
 import { documented, json, problem } from "./openapi.ts";
 import { listCursor, timeParameter } from "./parameters.ts";
-import { HttpProblem, invalid, problemDetails } from "./problems.ts";
+import { HttpProblem, problemDetails } from "./problems.ts";
 import { unavailable } from "./routes.ts";
-import { mustBeTime, timeOf } from "./times.ts";
+import { timeIn } from "./times.ts";
 import { iso, rowView } from "./views.ts";
 
 /** A value, or several of them: the name comes once for each. */
@@ -99,17 +98,13 @@ export interface FilterQuery extends Pick<RequestFilter, "hub" | "status" | "sta
   readonly label?: readonly string[];
 }
 
-/** The filter that a query means. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
+/** The filter that a query means. Its schema has checked it. */
 export function filterOf(query: FilterQuery): RequestFilter {
-  const problems: Problem[] = [];
-  const timeAt = (path: keyof FilterQuery): number | undefined =>
-    timeIn(path, query[path] as string | undefined, problems);
   const { hub, status, state, code, message, minDurationMs: min, maxDurationMs: max } = query;
-  const createdAt = bounds("from", timeAt("createdFrom"), "to", timeAt("createdTo"));
-  const answeredAt = bounds("from", timeAt("answeredFrom"), "to", timeAt("answeredTo"));
+  const createdAt = bounds("from", timeIn(query.createdFrom), "to", timeIn(query.createdTo));
+  const answeredAt = bounds("from", timeIn(query.answeredFrom), "to", timeIn(query.answeredTo));
   const durationMs = bounds("min", min, "max", max);
   const tried = bounds("min", query.minAttempts, "max", query.maxAttempts);
-  if (problems.length > 0) throw invalid("the query", problems);
   return {
     ...(hub === undefined ? {} : { hub }),
     ...(status === undefined ? {} : { status }),
@@ -124,27 +119,11 @@ export function filterOf(query: FilterQuery): RequestFilter {
   };
 }
 
-/** The time that a parameter says. If it is none, that is a problem. */
-function timeIn(path: string, given: string | undefined, problems: Problem[]): number | undefined {
-  if (given === undefined) return undefined;
-  const ms = timeOf(/^-?\d+$/.test(given) ? Number(given) : given);
-  // Nothing happened before 1970.
-  if (ms !== undefined) return Math.max(0, ms);
-  const hint = given.includes(" ") ? ". In a URL, a + is written %2B" : "";
-  problems.push({ path, message: `${mustBeTime}${hint}` });
-  return undefined;
-}
-
-/** The range of two parameters; undefined: there is none. @throws WheelworkError WW_INVALID_REQUEST with every problem. */
-export function rangeOf(given: {
+/** The range of two parameters; undefined: there is none. */
+export const rangeOf = (given: {
   readonly from?: string | undefined;
   readonly to?: string | undefined;
-}): TimeRange | undefined {
-  const problems: Problem[] = [];
-  const range = bounds("from", timeIn("from", given.from, problems), "to", timeIn("to", given.to, problems));
-  if (problems.length > 0) throw invalid("the query", problems);
-  return range;
-}
+}): TimeRange | undefined => bounds("from", timeIn(given.from), "to", timeIn(given.to));
 
 /** A filter in words of a query. */
 export function filterView({

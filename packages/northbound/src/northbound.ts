@@ -32,6 +32,7 @@ import { routeFilters } from "./filters.ts";
 import { routeIncidents } from "./incidents.ts";
 import { Refusals, routeRefusals } from "./refusals.ts";
 import { documentedKeyword } from "./parameters.ts";
+import { timeKeyword } from "./times.ts";
 import { HttpProblem, invalid, problemDetails, problemOf, retryAfter, textOfProblem } from "./problems.ts";
 import { routeHealth, routeHub, routeRequests, type HubRoute, type Surroundings } from "./routes.ts";
 import { routeSchedules } from "./schedules.ts";
@@ -152,7 +153,7 @@ export async function northbound(given: NorthboundOptions): Promise<FastifyInsta
         allErrors: true,
         removeAdditional: false,
         coerceTypes: true,
-        keywords: [documentedKeyword],
+        keywords: [documentedKeyword, timeKeyword],
       },
     },
     schemaErrorFormatter: (errors, part) =>

@@ -11,6 +11,7 @@ const millisecondsText = { type: "string", pattern: "^-?\\d{1,15}$" } as const;
 /** A time in a query: ISO 8601 with a time zone, or milliseconds since 1970. */
 export const timeParameter = {
   type: "string",
+  isTime: true,
   documented: { anyOf: [{ type: "string", format: "date-time" }, millisecondsText] },
 } as const;
 
@@ -43,7 +44,7 @@ export const keyParameter = {
 export function asDocumented(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(asDocumented);
   if (typeof schema !== "object" || schema === null) return schema;
-  const { documented, ...rest } = schema as Readonly<Record<string, unknown>>;
+  const { documented, isTime: _isTime, ...rest } = schema as Readonly<Record<string, unknown>>;
   const shown = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, asDocumented(value)]));
   if (typeof documented !== "object" || documented === null) return shown;
   const { type, ...others } = shown;

@@ -21,7 +21,7 @@ import { errorWithout, eventWithout, requestWithout, secretsIn, secretsOf } from
 import { HttpProblem, invalid, problemDetails, retryAfter } from "./problems.ts";
 import { safeHeaders } from "./protect.ts";
 import { timeParameter } from "./parameters.ts";
-import { mustBeTime, timeOf } from "./times.ts";
+import { timeIn } from "./times.ts";
 import { eventView, requestView } from "./views.ts";
 import type { Waits } from "./waits.ts";
 
@@ -136,7 +136,8 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       const began = performance.now();
       const key = idempotencyKey(request);
       const body = objectBody(request);
-      const startAt = startOf(request);
+      // A time that is over means now, also one before 1970.
+      const startAt = timeIn((request.query as { readonly startAt?: string }).startAt);
       const known = key === undefined ? {} : { key: await around.formerKeys.keyOf(hub, key) };
       const later = startAt === undefined ? {} : { startAt };
       const options = {
@@ -157,17 +158,6 @@ export function routeHub(app: FastifyInstance, route: HubRoute, around: Surround
       return answerOrPending(request, reply, around, { id: requestId, hub, accepted: true }, waitMs);
     },
   });
-}
-
-/** When a request begins, as its query says; undefined: now. @throws WheelworkError WW_INVALID_REQUEST when it is no time. */
-function startOf({ query }: FastifyRequest): number | undefined {
-  const { startAt } = query as { readonly startAt?: string };
-  if (startAt === undefined) return undefined;
-  const time = timeOf(/^-?\d+$/.test(startAt) ? Number(startAt) : startAt);
-  // A time that is over means now, also one before 1970.
-  if (time !== undefined) return Math.max(0, time);
-  const hint = startAt.includes(" ") ? ". In a URL, a + is written %2B" : "";
-  throw invalid("the query", [{ path: "startAt", message: `${mustBeTime}${hint}` }]);
 }
 
 const diagramPolicy = `${safeHeaders["content-security-policy"]}; style-src 'unsafe-inline'; sandbox`;

@@ -22,3 +22,36 @@ export function timeOf(value: unknown): number | undefined {
   const time = Date.parse(value as string);
   return Number.isNaN(time) ? undefined : time;
 }
+
+/** A time in a query: ISO 8601 with a time zone, or milliseconds since 1970. */
+const timeOfText = (text: string): number | undefined => timeOf(/^-?\d+$/.test(text) ? Number(text) : text);
+
+/** The time that a parameter says, which its schema has checked (`isTime`). Nothing happened before 1970. undefined: it says none. */
+export const timeIn = (text: string | undefined): number | undefined =>
+  text === undefined ? undefined : Math.max(0, timeOfText(text) ?? 0);
+
+/**
+ * The keyword of a schema for texts that are times. It is checked together with all else of a query, so that the problems of all
+ * parameters are told at once.
+ */
+export const timeKeyword = {
+  keyword: "isTime",
+  type: "string" as const,
+  schemaType: "boolean" as const,
+  errors: true,
+  compile: () => {
+    const validate: TimeCheck = (text) => {
+      if (timeOfText(text) !== undefined) return true;
+      const hint = text.includes(" ") ? ". In a URL, a + is written %2B" : "";
+      validate.errors = [{ keyword: "isTime", message: `${mustBeTime}${hint}`, params: {} }];
+      return false;
+    };
+    return validate;
+  },
+};
+
+/** A check that says what is wrong as Ajv takes it. */
+interface TimeCheck {
+  (text: string): boolean;
+  errors?: { keyword: string; message: string; params: object }[];
+}

@@ -180,7 +180,10 @@ test("what is wrong is refused with all its problems", async () => {
       headers: { "content-type": "application/json" },
     })),
   ])
-    expect(await ask(request)).toMatchObject({ status: 404, body: { code: "WW_NOT_FOUND" } });
+    expect(await ask(request)).toMatchObject({
+      status: 404,
+      body: { code: "WW_NOT_FOUND", detail: expect.stringMatching(/^there is no schedule /) },
+    });
   // As for all commands: a form of a web page could send this.
   expect((await ask({ method: "POST", url: "/schedules/leap/pause" })).status).toBe(415);
   const foreign = { "content-type": "application/json", origin: "http://evil.com" };

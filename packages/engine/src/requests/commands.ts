@@ -72,6 +72,10 @@ const commandReused = (id: string): WheelworkError =>
 
 export const notFound = (key: string): WheelworkError => noRequest(givenKey(key));
 
+/** Whether an error says that something is not there. */
+export const isNotFound = (error: unknown): boolean =>
+  error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
+
 /** There is no request under an id, as the caller gave it. */
 export function noRequest(id: string): WheelworkError {
   return new WheelworkError("WW_NOT_FOUND", `there is no request ${textOf(id)}`, {

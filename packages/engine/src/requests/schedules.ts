@@ -4,7 +4,7 @@ import { scheduleHubName, scheduleKey } from "../ports/keys.ts";
 import { dueOf, triggerKey, upcoming, type ScheduleCommand, type ScheduleData } from "../schedules/hub.ts";
 import type { ShardAccess, Shards } from "./access.ts";
 import type { CommandOptions } from "./api.ts";
-import { commandResult } from "./commands.ts";
+import { commandResult, isNotFound } from "./commands.ts";
 import { commandIdOf, giverOf, signalHash } from "./validate.ts";
 
 /** A schedule, as an operator sees it. */
@@ -154,10 +154,13 @@ export class EngineSchedule implements ScheduleHandle {
   }
 
   async #run(): Promise<Run> {
-    const { known } = await this.#access.lookUp(this.#key);
-    if (known instanceof Run && known.hub === scheduleHubName) return known;
+    const found = await this.#access.lookUp(this.#key).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+    if (found?.known instanceof Run && found.known.hub === scheduleHubName) return found.known;
     throw new WheelworkError("WW_NOT_FOUND", `there is no schedule ${this.name}`, {
-      next: "Give it to the engine, to the nodes or to the topology (`schedules`).",
+      next: "Check its name in the list of schedules. A new one: give it to the engine, to the nodes or to the topology (`schedules`).",
     });
   }
 

@@ -80,6 +80,7 @@ import {
 import {
   commandIn,
   commandResult,
+  isNotFound,
   noRequest,
   type CommandInput,
   type OwedCommandOptions,
@@ -769,9 +770,6 @@ function placeOf(definition: HubDefinition, key: string, body: CheckedBody, requ
 function ifUnknown(error: unknown): undefined {
   if (!isNotFound(error)) throw error;
 }
-
-const isNotFound = (error: unknown): boolean =>
-  error instanceof WheelworkError && error.code === "WW_NOT_FOUND";
 
 /** Asks a shard. */
 async function told<T>(asked: Promise<T>): Promise<T> {
