@@ -468,7 +468,7 @@ test("a context names a server, and its token goes to that server only", async (
     response.writeHead(request.headers.authorization === "Bearer s3cret" ? 200 : 401, {
       "content-type": "application/json",
     });
-    response.end("{}");
+    response.end('{"ready":true}');
   });
   await new Promise<void>((done) => proxy.listen(0, "127.0.0.1", done));
   onTestFinished(() => void proxy.close());
@@ -540,7 +540,10 @@ test("what happens to all requests is printed, also what has happened while the 
         void fetch(`${url}${request.url}`, {
           headers: { "last-event-id": String(request.headers["last-event-id"] ?? "") || "0." },
         }).then((reply) => {
-          response.writeHead(reply.status, { connection: "close" });
+          response.writeHead(reply.status, {
+            "content-type": reply.headers.get("content-type") ?? "",
+            connection: "close",
+          });
           Readable.fromWeb(reply.body as never)
             .on("error", () => {})
             .pipe(response);

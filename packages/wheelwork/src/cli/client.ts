@@ -3,6 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CommandError } from "./command.ts";
 import type { ServerPlace } from "./contexts.ts";
 import { exitCodes, type ExitCode } from "./exit-codes.ts";
+import { shown } from "./output.ts";
+import { strangeReply } from "./replies.ts";
 import { secureFetch, tlsError, usesFiles, type Sent } from "./secure-fetch.ts";
 
 /** Problem details of the server, as docs/http.md has them. Nothing of it is sure: there may be a proxy in between. */
@@ -32,6 +34,8 @@ export interface Sending {
 /** How often a request that may be sent twice is sent again when no reply comes, and the first pause. */
 const [tries, firstPauseMs] = [4, 200];
 const timeoutMs = 75_000;
+
+const accepted = "application/json, application/problem+json";
 
 /** Talks to a server. Everything that it sends may be sent twice: reads, and writes with an `Idempotency-Key`. */
 export class Client {
@@ -71,14 +75,16 @@ export class Client {
       ...(after === undefined ? {} : { "last-event-id": after }),
     };
     const response = await this.#fetch("GET", path, { query, headers }, async (given) => {
-      if (!given.ok) throw refusedBy(await replyOf(given));
-      return given;
+      if (!given.ok) throw this.#refusedBy("GET", path, await replyOf(given));
+      const type = given.headers.get("content-type");
+      if (type?.startsWith("text/event-stream") === true) return given;
+      throw this.#strange("GET", path, given.status, `is ${type ?? "of no type"}`);
     });
     try {
       for await (const { id, event, data = "null" } of eventsIn(response)) {
         const given: unknown = json(data);
         if (event === "problem")
-          throw refusedBy({ status: Number((given as { readonly status: unknown }).status), body: given });
+          throw refusal({ status: Number((given as { readonly status: unknown }).status), body: given });
         if (id !== undefined) yield { id, data: given ?? undefined };
       }
     } catch (error) {
@@ -101,8 +107,30 @@ export class Client {
   async #sendOnce(method: string, path: string, sending: Sending): Promise<Reply> {
     const signal = AbortSignal.timeout(timeoutMs);
     const reply = await this.#fetch(method, path, sending, replyOf, signal);
-    if (reply.status < 300 || sending.expected?.(reply) === true) return reply;
-    throw refusedBy(reply);
+    if (!(reply.status < 300 || sending.expected?.(reply) === true))
+      throw this.#refusedBy(method, path, reply);
+    const { status, headers, body } = reply;
+    const accept = sending.headers?.["accept"] ?? accepted;
+    const why = strangeReply({ method, path, accept, status, type: headers.get("content-type"), body });
+    if (why === undefined) return reply;
+    throw this.#strange(method, path, status, why);
+  }
+
+  /** Each refusal of Wheelwork has a code. */
+  #refusedBy(method: string, path: string, { status, body }: Pick<Reply, "status" | "body">): CommandError {
+    const { code } = (typeof body === "object" && body !== null ? body : {}) as Problem;
+    if (typeof code === "string") return refusal({ status, body });
+    return this.#strange(method, path, status, "has no code");
+  }
+
+  #strange(method: string, path: string, status: number, why: string): CommandError {
+    const { url, looked } = this.#place;
+    const code = exitCodeOfStatus(status);
+    return new CommandError(
+      `${url} does not answer as a server of Wheelwork: HTTP ${status} for ${method} ${path} ${why}\n  Why there: ${looked}. ` +
+        "Is it a proxy, another program, or a server of an earlier version? Name the server itself: --url.",
+      code === exitCodes.notFound ? exitCodes.failed : code,
+    );
   }
 
   async #fetch<T>(
@@ -121,7 +149,7 @@ export class Client {
         method,
         ...(signal === undefined ? {} : { signal }),
         headers: {
-          accept: "application/json, application/problem+json",
+          accept: accepted,
           ...(method === "POST" ? { "content-type": "application/json" } : {}),
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
           ...headers,
@@ -171,18 +199,23 @@ function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { cause } = error;
   if (cause instanceof AggregateError) return cause.errors.map(reasonOf).join("; ");
-  return cause instanceof Error ? reasonOf(cause) : error.message;
+  if (cause instanceof Error) return reasonOf(cause);
+  // A token must not go to where somebody else says.
+  if (error.message === "unexpected redirect")
+    return "it sends clients elsewhere, and redirects are not followed";
+  return error.message;
 }
 
-function refusedBy({ status, body }: Pick<Reply, "status" | "body">): CommandError {
+function refusal({ status, body }: Pick<Reply, "status" | "body">): CommandError {
   const problem: Problem = typeof body === "object" && body !== null ? body : {};
-  const code = typeof problem.code === "string" ? problem.code : `HTTP ${status}`;
-  const detail = typeof problem.detail === "string" ? problem.detail : "the server refused it";
+  const code = typeof problem.code === "string" ? shown(problem.code) : `HTTP ${status}`;
+  const detail = typeof problem.detail === "string" ? shown(problem.detail) : "the server refused it";
   const problems = Array.isArray(problem.problems) ? problem.problems : [];
   const lines = problems.map(
-    ({ path, message }) => `\n  - ${path === "" ? "" : `${String(path)}: `}${String(message)}`,
+    ({ path, message }) =>
+      `\n  - ${shown(path === "" ? String(message) : `${String(path)}: ${String(message)}`)}`,
   );
-  const next = typeof problem.next === "string" ? `\n  ${problem.next}` : "";
+  const next = typeof problem.next === "string" ? `\n  ${shown(problem.next)}` : "";
   return new CommandError(`${code}: ${detail}${lines.join("")}${next}`, exitCodeOfStatus(status));
 }
 

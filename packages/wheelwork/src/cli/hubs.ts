@@ -1,7 +1,7 @@
 import { Client } from "./client.ts";
 import { command, type Command } from "./command.ts";
 import { findServer, serverOptions } from "./contexts.ts";
-import { outputOption, printRows, say } from "./output.ts";
+import { outputOption, printRows, say, shown } from "./output.ts";
 
 /** A hub of a server. */
 export interface ServedHub {
@@ -22,6 +22,9 @@ export async function servedHubs(client: Client): Promise<readonly ServedHub[]> 
 
 const svg = { type: "boolean", about: "as SVG" } as const;
 const pictureHeaders = { accept: "image/svg+xml, application/problem+json, text/plain;q=0.9" };
+
+/** A picture of text, line by line, as a terminal may show it. */
+const textOf = (body: unknown): string => String(body).trimEnd().split("\n").map(shown).join("\n");
 
 const list = command({
   name: "hubs list",
@@ -52,7 +55,7 @@ const ofHub = command({
     const path = `/hubs/${encodeURIComponent(hub)}`;
     if (values.json === true) return say(JSON.stringify((await client.get(path)).body, undefined, 2));
     const { body } = await client.get(`${path}/diagram.txt`, { headers: pictureHeaders });
-    say(String(body).trimEnd());
+    say(textOf(body));
   },
 });
 
@@ -67,7 +70,7 @@ const ofRequest = command({
     const { body } = await client.get(`/requests/${encodeURIComponent(id)}/diagram.${form}`, {
       headers: pictureHeaders,
     });
-    say(String(body).trimEnd());
+    say(values.svg === true ? String(body).trimEnd() : textOf(body));
   },
 });
 

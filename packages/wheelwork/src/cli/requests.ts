@@ -65,16 +65,22 @@ function namedIds(given: readonly string[]): string[] {
 /** A value that an argument holds: JSON, `@FILE` with JSON, or `-` for standard input. */
 function jsonArgument(given: string | undefined, what: string): unknown {
   if (given === undefined) return undefined;
+  const text = textArgument(given, what);
   try {
-    const text =
-      given === "-"
-        ? readFileSync(0, "utf8")
-        : given.startsWith("@")
-          ? readFileSync(given.slice(1), "utf8")
-          : given;
     return JSON.parse(text);
   } catch (error) {
     throw usageError(`${what} is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function textArgument(given: string, what: string): string {
+  if (given === "-") return readFileSync(0, "utf8");
+  if (!given.startsWith("@")) return given;
+  const file = given.slice(1);
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw usageError(`the file ${file} of ${what} cannot be read: ${(error as Error).message}`);
   }
 }
 
