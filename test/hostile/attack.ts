@@ -1,4 +1,4 @@
-import type { Answer } from "@wheelwork/core";
+import type { AnyHub, Answer } from "@wheelwork/core";
 import type { Engine, EngineEvent } from "@wheelwork/engine";
 import { seededRandom } from "@wheelwork/testing";
 import { hostileDeadlineMs, places, target, type Asked } from "./places.ts";
@@ -13,10 +13,10 @@ export interface Attack extends Asked {
 const heavyShare = 0.3;
 
 /** Pairs of a place and a value. `share`: how many of them are drawn, from 0 to 1. With 1 there are heavy values, too. */
-export function attacks(share: number, seed: number): Attack[] {
+export function attacks(share: number, seed: number, at: readonly string[] = places): Attack[] {
   const random = seededRandom(seed);
   const shareOf = (value: string): number => (share === 1 && heavyNames.has(value) ? heavyShare : share);
-  return places.flatMap((place) =>
+  return at.flatMap((place) =>
     (share === 1 ? names : lightNames).flatMap((value) =>
       random() < shareOf(value) ? [{ place, value, key: `${place} ${value}` }] : [],
     ),
@@ -79,6 +79,7 @@ const unsent: ReadonlySet<string> = new Set(["cancel patch", "deadlineMs"]);
 /** What becomes of attacks. */
 export class Attacker {
   readonly #attacks: readonly Attack[];
+  readonly #hub: AnyHub;
   /** A request that has a lane has another id than its key. */
   readonly #ids = new Map<string, string>();
   /** The keys of those that were sent in another way. */
@@ -86,13 +87,17 @@ export class Attacker {
   /** Those that no request came of, with the code. */
   readonly refused = new Map<string, string>();
 
-  constructor(all: readonly Attack[]) {
+  /** @param hub The hub that the attacks go through. */
+  constructor(all: readonly Attack[], hub: AnyHub = target) {
     this.#attacks = all;
+    this.#hub = hub;
   }
 
   async #submit(engine: Engine, key: string, { place, value }: Asked): Promise<string> {
     // An engine may be late: an attack does much at once.
-    const id = await again(async () => (await engine.submit(target, { place, value } as never, { key })).id);
+    const id = await again(
+      async () => (await engine.submit(this.#hub, { place, value } as never, { key })).id,
+    );
     this.#ids.set(key, id);
     return id;
   }
@@ -150,7 +155,7 @@ export class Attacker {
     let cursor: string | undefined;
     do {
       const at = cursor;
-      const options = { hub: "target", limit: 500, ...(at === undefined ? {} : { cursor: at }) };
+      const options = { hub: this.#hub.name, limit: 500, ...(at === undefined ? {} : { cursor: at }) };
       const page = await again(() => engine.requests(options));
       for (const { id, status, outcome = "", code = "" } of page.items)
         seen.set(id.split("@~", 1).join(""), `${status} ${outcome} ${code}`);

@@ -15,7 +15,7 @@ export interface Asked {
 export const unlikeStored: string[] = [];
 
 /** What code sees must be what JSON gives back, in memory as after a restart. */
-function look(where: string, seen: unknown): void {
+export function look(where: string, seen: unknown): void {
   // The input of nothing stays nothing.
   if (seen === undefined) return;
   const text = JSON.stringify(seen) as string | undefined;
@@ -24,13 +24,13 @@ function look(where: string, seen: unknown): void {
 }
 
 /** What code is asked for: by a request, by data or by an input. */
-const askedOf = (seen: unknown): Asked => {
+export const askedOf = (seen: unknown): Asked => {
   const { place = "", value = "" } = (seen ?? {}) as Partial<Asked>;
   return { place, value };
 };
 
 /** What a place gives: the hostile value if it is the one that is meant, and else what it should. */
-function at(place: string, seen: unknown, sound: unknown): never {
+export function at(place: string, seen: unknown, sound: unknown): never {
   look(place, seen);
   const asked = askedOf(seen);
   return (asked.place === place ? give(asked.value) : sound) as never;
@@ -40,7 +40,7 @@ function at(place: string, seen: unknown, sound: unknown): never {
 const ofOutcome: ReadonlySet<string> = new Set(["ok", "part ok", "sequence ok", "failed outcome"]);
 
 /** A function at a place. */
-const fn =
+export const fn =
   (place: string, sound: (seen: Asked, ...more: unknown[]) => unknown) =>
   (seen: never, ...more: unknown[]): never => {
     // Other functions get the view of a call, or a builder.
@@ -49,7 +49,7 @@ const fn =
   };
 
 /** A schema takes anything. What its function returns is a place, and what it makes of a value is another one. */
-const schema = (name: string): Schema<never> => ({
+export const schema = (name: string): Schema<never> => ({
   "~standard": {
     version: 1,
     vendor: "test",
@@ -62,7 +62,7 @@ const schema = (name: string): Schema<never> => ({
 });
 const schemas = ["request", "input", "output", "reply", "payload"];
 
-const work = spoke("work", {
+export const work = spoke("work", {
   input: schema("input"),
   output: schema("output"),
   errors: ["bad"],
@@ -71,7 +71,7 @@ const work = spoke("work", {
   retry: { attempts: 1 },
   limit: { concurrent: 1000, by: fn("limit key", () => "k") } as never,
 });
-const hear = spoke("hear", {
+export const hear = spoke("hear", {
   input: schema("input"),
   output: schema("output"),
   timeoutMs: 5000,
@@ -79,7 +79,7 @@ const hear = spoke("hear", {
 });
 
 /** Waits for the signal of another run. */
-const receiver = hub(
+export const receiver = hub(
   "receiver",
   {
     request: schema("request"),

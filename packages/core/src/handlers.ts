@@ -23,14 +23,14 @@ import {
   type StateLogic,
   type Turn,
 } from "./logic.ts";
-import { signalOf, startOf, type Addressee, type Posting } from "./post.ts";
+import { signalOf, startOf, textFor, type Addressee, type Posting } from "./post.ts";
 import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import { isDuration } from "./duration.ts";
 import { kinds, required, soundOptions, type OptionKinds } from "./options.ts";
 import { handlersOptions } from "./option-tables.ts";
-import { setField } from "./plain.ts";
+import { abandonWithin, demandFields, plainPatch, scalar, setField, synchronous, textOf } from "./plain.ts";
 import type { In, Out, Schema } from "./schema.ts";
-import type { Callable, Outcome } from "./spoke.ts";
+import { nameText, type Callable, type Outcome } from "./spoke.ts";
 
 /*
  * A hub by handlers runs on the same kernel as a hub by chart. It has one fixed chart of four states:
@@ -218,6 +218,9 @@ interface Kept {
 
 const kept = "~handlers";
 
+/** The longest tag of a call, and name of a timer, in characters. */
+const maxTextLength = 1000;
+
 /** The run's data as it is stored: the author's data and `Kept`. */
 interface Stored {
   readonly [kept]: Kept;
@@ -304,7 +307,10 @@ export function hubByHandlers<
   const erased = {
     ...declared,
     cancel: { raise: "CleanUp", patch: () => keep({ open: 0, cause: "cancel" }) },
-    data: (request: unknown, run: NewRun) => ({ ...declared.data(request, run), ...keep({ open: 0 }) }),
+    data: (request: unknown, run: NewRun) => ({
+      ...fieldsOf(declared.data(request, run), `what data of the hub ${nameText(name)} returned`),
+      ...keep({ open: 0 }),
+    }),
     ...(declared.view === undefined ? {} : { view: viewing(declared.view as (data: object) => unknown) }),
     migrate: migratingAll(declared.migrate),
   };
@@ -341,7 +347,16 @@ const migratingAll = (migrate: unknown): unknown =>
 function migrating(
   move: (data: Readonly<Record<string, unknown>>) => object,
 ): (run: MigratedRun) => MigratedRun {
-  return ({ state, data: { [kept]: own, ...data } }) => ({ state, data: { ...move(data), [kept]: own } });
+  return ({ state, data: { [kept]: own, ...data } }) => ({
+    state,
+    data: { ...fieldsOf(move(data), "what migrate returned"), [kept]: own },
+  });
+}
+
+/** What an author's function gave to be spread. @throws WheelworkError WW_DEFECT when it is no object with fields. */
+function fieldsOf(given: object, what: string): object {
+  demandFields(synchronous(given, what), what);
+  return given;
 }
 
 /** The author's view sees only the author's data. */
@@ -426,15 +441,14 @@ function take(
   run: (s: Handling<object, unknown, string>) => unknown,
 ): Turn {
   const turn = new HandlingTurn(own, data as Stored, phase, settled);
-  const result = run(turn as Handling<object, unknown, string>);
-  if (result instanceof Promise) {
-    // Nobody will see what it throws after its first await.
-    result.catch(() => {});
-    throw new WheelworkError("WW_DEFECT", "a handler is asynchronous", {
-      next: "Make it a plain function, and do what takes time in a worker. Then retry the incident.",
-    });
+  try {
+    // Nobody will see what an asynchronous one throws after its first await, or what is within a list of promises.
+    scalar(run(turn as Handling<object, unknown, string>), "a handler");
+    return turn.turn();
+  } catch (error) {
+    turn.abandon();
+    throw error;
   }
-  return turn.turn();
 }
 
 /** How a turn leaves its state, and the answer that it gives. */
@@ -472,9 +486,14 @@ class HandlingTurn {
     return this.#open;
   }
 
-  patch(change: object): void {
-    this.data = Object.freeze({ ...this.data, ...change });
-    this.#patch = { ...this.#patch, ...change };
+  patch(change: object | undefined): void {
+    if (change === undefined) return;
+    // What the handler sees of it in this turn is what is stored.
+    const kept = plainPatch(change, this.data, "the patch of a handler") as object;
+    const data = { ...this.data, ...kept } as Record<string, unknown>;
+    for (const [name, value] of Object.entries(kept)) if (value === undefined) delete data[name];
+    this.data = Object.freeze(data);
+    this.#patch = { ...this.#patch, ...kept };
   }
 
   after(timer: string, ms: number | null): void {
@@ -486,7 +505,7 @@ class HandlingTurn {
           next: "Give the hub a handler `timer`. Then retry the incident.",
         },
       );
-    setField((this.#after ??= {}), timer, ms);
+    setField((this.#after ??= {}), textFor(timer, "the name of a timer", maxTextLength), ms);
   }
 
   call(
@@ -495,7 +514,10 @@ class HandlingTurn {
     options: { readonly tag?: string; readonly key?: string } = {},
   ): void {
     this.#demandDeclared(callee);
+    demandFields(options, `the options of a call of ${callee.name}`);
     const { tag, key } = options;
+    abandonWithin(options);
+    if (tag !== undefined && tag !== "") textFor(tag, `the tag of a call of ${callee.name}`, maxTextLength);
     const request = requestCalls(callee, [input], key === undefined ? undefined : () => key);
     this.#calls.push(tag === undefined ? request : { ...request, tag });
     this.#open++;
@@ -503,9 +525,15 @@ class HandlingTurn {
 
   #demandDeclared(callee: Callable): void {
     if (this.#callees.includes(callee)) return;
-    throw new WheelworkError("WW_DEFECT", `a handler called ${callee.name}, which its hub does not declare`, {
-      next: "Add it to the hub's `calls`. Then retry the incident.",
-    });
+    abandonWithin(callee);
+    const { name } = callee;
+    throw new WheelworkError(
+      "WW_DEFECT",
+      `a handler called ${textOf(name)}, which its hub does not declare`,
+      {
+        next: "Add it to the hub's `calls`. Then retry the incident.",
+      },
+    );
   }
 
   tell(spoke: Callable, input: unknown): void {
@@ -516,9 +544,12 @@ class HandlingTurn {
   start(
     hub: Addressee,
     input: unknown,
-    { key, startAt }: { readonly key?: string; readonly startAt?: number } = {},
+    options: { readonly key?: string; readonly startAt?: number } = {},
   ): void {
     if (typeof hub !== "string") this.#demandDeclared(hub);
+    demandFields(options, "the options of a start");
+    const { key, startAt } = options;
+    abandonWithin(options);
     this.#posts.push(startOf(hub, input, key, startAt));
   }
 
@@ -608,6 +639,11 @@ class HandlingTurn {
       );
     }
     this.#leaves = leaves;
+  }
+
+  /** Nothing comes of what the handler asked for. Nobody waits for promises within it. */
+  abandon(): void {
+    abandonWithin([this.#patch, this.#posts, this.#after, this.#leaves?.answer]);
   }
 
   /**

@@ -100,13 +100,7 @@ function notPlain(value: unknown, error: unknown, code: ErrorCode, what: string)
  */
 export function plainPatch(patch: object | undefined, data: unknown, what: string): object | undefined {
   if (patch === undefined) return undefined;
-  const wrong = wrongWithPatch(patch, data);
-  if (wrong !== undefined) {
-    abandonWithin(patch);
-    throw new WheelworkError("WW_DEFECT", `${what} ${wrong}, and no object with the fields that change`, {
-      next: "Give an object such as { count: 1 }, or leave it out. Then retry the incident.",
-    });
-  }
+  demandNone(patch, wrongWithPatch(patch, data), what, "the fields that change");
   const kept: Record<string, unknown> = {};
   try {
     for (const key of Object.keys(patch)) {
@@ -118,6 +112,23 @@ export function plainPatch(patch: object | undefined, data: unknown, what: strin
     throw error;
   }
   return kept;
+}
+
+/**
+ * Demands that what a function gave is an object with fields. Others must not be spread: a text would become a field for each of its
+ * characters, and a promise nothing.
+ * @throws WheelworkError WW_DEFECT
+ */
+export function demandFields(given: unknown, what: string): void {
+  demandNone(given, wrongWithPatch(given, given), what, "fields");
+}
+
+function demandNone(given: unknown, wrong: string | undefined, what: string, fields: string): void {
+  if (wrong === undefined) return;
+  abandonWithin(given);
+  throw new WheelworkError("WW_DEFECT", `${what} ${wrong}, and no object with ${fields}`, {
+    next: "Give an object such as { count: 1 }, or leave it out. Then retry the incident.",
+  });
 }
 
 /** A map, a text or an event would change nothing, or fields that nobody has named. */

@@ -48,6 +48,8 @@ export const nameOf = (to: Addressee): string => (typeof to === "string" ? to : 
 /** The longest key of a request, and id of a run, in characters: a key of 200, the mark of a lane, and the way of its calls. */
 const maxKeyLength = 200;
 const maxIdLength = 400;
+/** The longest name of a signal that is sent, in characters: nobody takes one that is longer. */
+const maxNameLength = 1000;
 /** The last time that a date can have, in milliseconds since 1970. */
 const maxInstant = 8.64e15;
 
@@ -62,8 +64,9 @@ export function startOf(to: Addressee, request: unknown, key?: unknown, startAt?
 }
 
 /** A signal to a run. @throws WheelworkError WW_INVALID_INPUT, WW_SIGNAL_UNKNOWN, WW_DEFECT: the hub is wrong. */
-export function signalOf(to: Addressee, id: unknown, signal: string, payload: unknown): Post {
+export function signalOf(to: Addressee, id: unknown, named: unknown, payload: unknown): Post {
   const hub = nameOf(to);
+  const signal = textFor(named, `the name of a signal to ${hub}`, maxNameLength);
   const what = `the payload of the signal ${signal} to ${hub}`;
   if (typeof to !== "string") {
     const { signals } = (to as Hub).definition;
@@ -95,7 +98,8 @@ function instantOf(given: unknown, what: string): number {
   });
 }
 
-function textFor(given: unknown, what: string, max: number): string {
+/** A text that a hub gives. @throws WheelworkError WW_DEFECT when it is none, or has no character, or more than `max`. */
+export function textFor(given: unknown, what: string, max: number): string {
   const text = scalar(given, what);
   const problem = textProblem(text, max);
   if (problem === undefined) return text as string;

@@ -16,6 +16,9 @@ import type { StormTopologyOptions } from "./topology.ts";
 
 const { fields, fn, list, matching, nested, object, port, span, text, whole } = kinds;
 
+/** Where something is. A topology in memory has it nowhere. */
+const address = kind((value) => typeof value === "string" && !value.includes("\0"), "must be a text");
+
 export const appOptions: OptionKinds<StormApp> = {
   hubs: hubsKind,
   workers: workersKind,
@@ -30,9 +33,9 @@ export const appOptions: OptionKinds<StormApp> = {
 };
 
 export const configOptions: OptionKinds<StormConfig> = {
-  brokers: required(text(10_000)),
+  brokers: required(address),
   security: fields(text(10_000)),
-  databaseUrl: required(text(10_000)),
+  databaseUrl: required(address),
   schema: text(63),
   shards: required(whole(1, 100_000)),
   inbox: required(topicKind),

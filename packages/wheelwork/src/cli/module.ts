@@ -10,11 +10,13 @@ export async function loadModule(
   const loaded = (await import(pathToFileURL(resolve(module)).href)) as {
     readonly default?: Partial<NodeOptions>;
   };
-  const { hubs, workers } = loaded.default ?? {};
+  // A module that also runs on Storm may say there how what its workers use is closed.
+  const { close: _close, ...options } = (loaded.default ?? {}) as Partial<NodeOptions> & { close?: unknown };
+  const { hubs, workers } = options;
   if (hubs === undefined || workers === undefined) {
     throw new WheelworkError("WW_CONFIG", `${module} has no default export with hubs and workers`, {
       next: "Export them: export default { hubs: [...], workers: [...] }.",
     });
   }
-  return { ...loaded.default, hubs, workers };
+  return { ...options, hubs, workers };
 }
