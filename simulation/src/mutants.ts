@@ -198,7 +198,7 @@ export const mutants: readonly Mutant[] = [
     name: "keep decisions when their commit fails",
     file: shard,
     from: "    const tenure = new Tenure(claim, this.#tenureOptions());\n",
-    to: "    const tenure = new Tenure(claim, this.#tenureOptions());\n    for (const live of this.#tenure?.residency.values() ?? []) {\n      for (const callback of [live.run, ...live.run.calls.values()]) Object.assign(callback, { callbackAt: -1, previous: undefined, following: undefined });\n      Object.assign(tenure.residency.begin(live.run.key), live);\n    }\n",
+    to: "    const tenure = new Tenure(claim, this.#tenureOptions());\n    for (const live of this.#tenure?.residency.values() ?? []) {\n      for (const callback of [live.run, ...live.run.calls.values()]) Object.assign(callback, { millisecond: undefined, previous: undefined, following: undefined });\n      Object.assign(tenure.residency.begin(live.run.key), live);\n    }\n",
   },
   {
     name: "use a call number again",

@@ -27,14 +27,16 @@ import { Heap } from "./heap.ts";
  * so registering it makes no new object.
  */
 export class Callback {
-  /** When to call it back, in milliseconds of engine time. -1: it is not registered. */
-  callbackAt = -1;
+  /** @internal The millisecond that it is called back in. undefined: it is not registered. */
+  millisecond: Millisecond | undefined = undefined;
   /** @internal */ previous: Callback | undefined = undefined;
   /** @internal */ following: Callback | undefined = undefined;
 }
 
 /** The callbacks of one millisecond. Both ends are undefined if all of them were cancelled or taken. */
 interface Millisecond {
+  readonly at: number;
+  readonly owner: Coordinator;
   first: Callback | undefined;
   last: Callback | undefined;
 }
@@ -52,6 +54,8 @@ export class Coordinator {
   #size = 0;
   /** How many milliseconds in the heap are empty. */
   #empty = 0;
+  /** The one that was registered in last, if it is still in the index: the calls of a round time out in the same millisecond. */
+  #latest: Millisecond | undefined = undefined;
 
   /** How many callbacks are registered. */
   get size(): number {
@@ -78,17 +82,18 @@ export class Coordinator {
         },
       );
     }
-    if (callback.callbackAt === at) return;
+    if (callback.millisecond?.at === at) return;
     this.cancel(callback);
-    let millisecond = this.#milliseconds.get(at);
+    let millisecond = this.#latest?.at === at ? this.#latest : this.#milliseconds.get(at);
     if (millisecond === undefined) {
-      millisecond = { first: undefined, last: undefined };
+      millisecond = { at, owner: this, first: undefined, last: undefined };
       this.#milliseconds.set(at, millisecond);
       this.#heap.push(at);
     } else if (millisecond.first === undefined) {
       this.#empty--;
     }
-    callback.callbackAt = at;
+    this.#latest = millisecond;
+    callback.millisecond = millisecond;
     callback.previous = millisecond.last;
     if (millisecond.last === undefined) millisecond.first = callback;
     else millisecond.last.following = callback;
@@ -98,12 +103,12 @@ export class Coordinator {
 
   /**
    * Removes a callback. Without effect if it is not registered.
-   * @throws WheelworkError WW_DEFECT when this coordinator does not know its time: another one has it.
+   * @throws WheelworkError WW_DEFECT when it is registered with another coordinator.
    */
   cancel(callback: Callback): void {
-    if (callback.callbackAt === -1) return;
-    const millisecond = this.#milliseconds.get(callback.callbackAt);
-    if (millisecond === undefined)
+    const { millisecond } = callback;
+    if (millisecond === undefined) return;
+    if (millisecond.owner !== this)
       throw new WheelworkError("WW_DEFECT", "the callback is registered with another coordinator", {
         next: "Report this: a run has one coordinator.",
       });
@@ -113,7 +118,7 @@ export class Coordinator {
     else callback.following.previous = callback.previous;
     callback.previous = undefined;
     callback.following = undefined;
-    callback.callbackAt = -1;
+    callback.millisecond = undefined;
     this.#size--;
     if (millisecond.first === undefined && ++this.#empty > 1000 && this.#empty * 2 > this.#heap.size)
       this.#compact();
@@ -126,6 +131,7 @@ export class Coordinator {
       if (at === undefined) return undefined;
       if (this.#milliseconds.get(at)?.first !== undefined) return at;
       this.#milliseconds.delete(at);
+      this.#latest = undefined;
       this.#empty--;
       this.#heap.pop();
     }
@@ -149,6 +155,7 @@ export class Coordinator {
 
   /** Builds the heap anew without the empty milliseconds. */
   #compact(): void {
+    this.#latest = undefined;
     for (const [at, { first }] of this.#milliseconds) if (first === undefined) this.#milliseconds.delete(at);
     this.#heap.replace(this.#milliseconds.keys());
     this.#empty = 0;

@@ -585,7 +585,8 @@ function open(run: Run, groups: readonly OpenedCalls[] | undefined, at: number):
   if (groups === undefined) return;
   for (const group of groups) {
     const calls = callsOf(run);
-    for (let position = 0; position < group.inputs.length; position++) {
+    const count = group.inputs.length;
+    for (let position = 0; position < count; position++) {
       calls.set(group.first + position, new Call(run, group, position, at));
     }
     run.nextCall = group.first + group.inputs.length;

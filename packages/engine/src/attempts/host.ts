@@ -173,6 +173,11 @@ export class WorkerHost {
     this.#enter(served, attempt);
   }
 
+  /** Begins several attempts, one after the other: `begin` is called in `run`. */
+  inARow(run: () => void): void {
+    this.#userTime.inARow(run);
+  }
+
   /** An attempt that was held may begin. `then` is called when the limit of its spoke allows that, which may be later. */
   renew(request: AttemptRequest, then: () => void): void {
     const limiter = this.#served.get(request.callee)?.limiter;
@@ -194,7 +199,7 @@ export class WorkerHost {
   }
 
   #enterNow({ limiter, make }: Served, attempt: Attempt): void {
-    const began = this.#clock.monotonicMs();
+    const began = this.#userTime.begins();
     try {
       if (limiter === undefined) make(attempt);
       else limiter.enter(attempt, make);
@@ -458,7 +463,7 @@ export class WorkerHost {
   /** The work of an attempt has ended. Its outcome is checked when there is time for it. */
   #ended(served: Served, attempt: Attempt, outcome: Outcome): void {
     const settle = (): void => {
-      const began = this.#clock.monotonicMs();
+      const began = this.#userTime.begins();
       attempt.turnSince = undefined;
       this.#settle(served, attempt, outcome);
       this.#userTime.used(began);

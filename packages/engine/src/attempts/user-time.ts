@@ -17,6 +17,8 @@ export class UserTime {
   #waiting: (() => void)[] = [];
   /** The first that has not gone on. */
   #at = 0;
+  /** When the last function of those that run in a row has ended, in monotonic time; undefined: none runs in a row. */
+  #lastEnd: number | undefined = undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -27,9 +29,29 @@ export class UserTime {
     return this.#usedMs < maxTurnMs && this.#waiting.length === 0;
   }
 
+  /**
+   * Runs functions of users in a row: each begins when the one before has ended, as far as their time is concerned. So the clock, which
+   * takes about as long as a quick worker, is read once for each of them. What the engine does between them is little, and counts as theirs.
+   */
+  inARow(run: () => void): void {
+    this.#lastEnd = this.#clock.monotonicMs();
+    try {
+      run();
+    } finally {
+      this.#lastEnd = undefined;
+    }
+  }
+
+  /** When a function of a user begins that runs now, in monotonic time: for `used`. */
+  begins(): number {
+    return this.#lastEnd ?? this.#clock.monotonicMs();
+  }
+
   /** Functions of users have run since `began`, in monotonic time. */
   used(began: number): void {
-    this.#usedMs += this.#clock.monotonicMs() - began;
+    const now = this.#clock.monotonicMs();
+    this.#usedMs += now - began;
+    if (this.#lastEnd !== undefined) this.#lastEnd = now;
   }
 
   /** Goes on in a later turn. `goOn` does not throw, and takes down its time by `used`. */

@@ -65,23 +65,29 @@ export class Recorder {
     if (events.length === 0) return;
     const { history, run } = live;
     stage(batch, live, events.length, this.#seq + 1);
-    const { hubs, isObserved } = this.#options;
+    const { hubs, isObserved, deadlines, openedCalls, residency } = this.#options;
     for (const made of events) {
-      let event = withoutSecrets(hubs, run, made);
-      if (event.type === "incident") event = { ...event, error: this.#options.outcomes.redact(event.error) };
-      else if (event.type === "posted") event = addressed(run, event);
-      if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
+      const event = isQuiet(made) ? made : this.#prepared(batch, run, made);
       const spans = isObserved ? spansOf(run, event) : undefined;
-      const effects = step(run, event, this.#options.openedCalls);
+      const effects = step(run, event, openedCalls);
       if (spans !== undefined) noteSpans(batch, run, shownSpans(hubs, run, spans));
       if (event.type === "died") noteDeaths(batch, run, event);
-      if (run.lane !== undefined) this.#options.residency.laneChanged(run, event);
+      if (run.lane !== undefined) residency.laneChanged(run, event);
       history.push(event);
-      for (const effect of effects) this.follow(batch, live, effect);
+      for (let index = 0; index < effects.length; index++) this.follow(batch, live, effects[index] as Effect);
     }
     noteGiver(batch, run, events);
-    this.#options.deadlines.registerRun(run);
-    this.carryOpening(live);
+    deadlines.registerRun(run);
+    if (run.round.left !== undefined) this.carryOpening(live);
+  }
+
+  /** What of an event is recorded: nobody's secrets, and where a post goes. Failures are noted for those who watch. */
+  #prepared(batch: Batch, run: Run, made: RunEvent): RunEvent {
+    let event = withoutSecrets(this.#options.hubs, run, made);
+    if (event.type === "incident") event = { ...event, error: this.#options.outcomes.redact(event.error) };
+    else if (event.type === "posted") event = addressed(run, event);
+    if (event.type === "failed" || event.type === "settled") noteFailure(batch, run, event);
+    return event;
   }
 
   /** Carries out one thing that follows from an event. */
@@ -187,3 +193,9 @@ export class Recorder {
     this.atOnce.push({ kind: "input", key: parent.key, input });
   }
 }
+
+/** Whether nothing of an event is secret or noted: nearly all are so. */
+const isQuiet = (event: RunEvent): boolean =>
+  event.type === "settled"
+    ? event.outcome === "ok"
+    : event.type !== "failed" && event.type !== "incident" && event.type !== "posted";

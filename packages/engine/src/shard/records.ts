@@ -214,7 +214,8 @@ const commandOf: { readonly [type in RunEvent["type"]]?: AuditEntry["command"] }
 };
 
 /** Notes a command for the audit list, if somebody has given it: its first event says so. */
-export function noteGiver(batch: Batch, { key, hub }: Run, [event]: readonly RunEvent[]): void {
+export function noteGiver(batch: Batch, { key, hub }: Run, events: readonly RunEvent[]): void {
+  const event = events[0];
   if (event?.givenBy === undefined) return;
   const input = event.type === "parked" || event.type === "incident" ? event.input : undefined;
   const command = commandOf[event.type] ?? (input?.kind as AuditEntry["command"] | undefined) ?? "submit";

@@ -526,8 +526,11 @@ export class Shard {
     report(batch, this.#options);
     this.#host.end(closed);
     this.#suspects.letGo(effects, tenure.residency);
-    for (const { call, attempt, anew } of attempts)
-      if (call.attempt === attempt) this.#dispatch(call, anew === true ? this.#time.last : undefined);
+    if (attempts.length > 0)
+      this.#host.inARow(() => {
+        for (const { call, attempt, anew } of attempts)
+          if (call.attempt === attempt) this.#dispatch(call, anew === true ? this.#time.last : undefined);
+      });
     if (this.#host.hasAdopted && tenure.log?.catchesUp(this.now()) !== true) this.#readopt();
     for (const { item, known } of accepted) {
       observe?.({ name: known ? "known" : "accepted", hub: item.hub, key: item.key });
