@@ -270,7 +270,11 @@ function checkRoutes(engine: Engine, routes: readonly HubRoute[]): void {
   }
 }
 
-const partNames: Readonly<Record<string, string>> = { params: "path", querystring: "query" };
+const partNames: Readonly<Record<string, string>> = {
+  params: "path",
+  querystring: "query",
+  headers: "head of the request",
+};
 
 function problemOfAjv({ instancePath, keyword, params, message }: FastifySchemaValidationError): Problem {
   const path = instancePath.slice(1).replaceAll("/", ".");

@@ -46,6 +46,12 @@ const otherFlow = z
   .nullish()
   .meta({ description: "The id of a flow with which it shares no link, if that can be. Empty: none." });
 
+/** Words that stand in paths where flow ids do: `/v2/flows/status/ID` is not about a flow that is called status. */
+const words = ["status"];
+const newFlowId = FlowId.refine((id) => !words.includes(id), {
+  error: ({ input }) => `must not be ${String(input)}, which means something else in a path`,
+});
+
 /** A field of which only values that ask for nothing are taken. */
 const leftOut = (values: readonly (string | number | boolean)[], what: string) =>
   z
@@ -119,7 +125,7 @@ const shownV2 = {
 
 /** A whole flow, as v2 has it. */
 export const FlowBodyV2 = z.strictObject({
-  flow_id: FlowId,
+  flow_id: newFlowId,
   source: z.strictObject(endpointV2),
   destination: z.strictObject(endpointV2),
   maximum_bandwidth: bandwidth.nullish(),
@@ -162,7 +168,7 @@ const shownV1 = {
 
 /** A whole flow, as v1 has it. */
 export const FlowBodyV1 = z.strictObject({
-  flowid: FlowId,
+  flowid: newFlowId,
   source: z.strictObject(endpointV1),
   destination: z.strictObject(endpointV1),
   "maximum-bandwidth": bandwidth.nullish(),

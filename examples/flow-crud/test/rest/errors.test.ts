@@ -258,3 +258,24 @@ test("a name that cannot be shown is refused, or not shown", async () => {
     made.json,
   ]);
 });
+
+test("no new flow has an id that means something else in a path: each path can name each flow", async () => {
+  const { send, document } = await startRest();
+  const words = new Set(
+    Object.keys(document?.paths ?? {}).flatMap((path) => /^\/v[12]\/flows\/([^{/]+)(?:\/|$)/.exec(path)?.[1] ?? []),
+  );
+  expect([...words]).toContain("status");
+  for (const word of words) {
+    const v2 = await send("POST", "/v2/flows", flowBody(word, 1));
+    expect([word, v2.status, v2.json["error-description"]]).toEqual([
+      word,
+      400,
+      `flow_id: must not be ${word}, which means something else in a path`,
+    ]);
+    const v1 = await send("PUT", "/v1/flows", { flowid: word });
+    expect([v1.status, v1.json["error-description"]]).toEqual([
+      400,
+      expect.stringContaining(`flowid: must not be ${word}, `),
+    ]);
+  }
+});
