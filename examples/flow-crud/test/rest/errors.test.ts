@@ -262,7 +262,9 @@ test("a name that cannot be shown is refused, or not shown", async () => {
 test("no new flow has an id that means something else in a path: each path can name each flow", async () => {
   const { send, document } = await startRest();
   const words = new Set(
-    Object.keys(document?.paths ?? {}).flatMap((path) => /^\/v[12]\/flows\/([^{/]+)(?:\/|$)/.exec(path)?.[1] ?? []),
+    Object.keys(document?.paths ?? {}).flatMap(
+      (path) => /^\/v[12]\/flows\/([^{/]+)(?:\/|$)/.exec(path)?.[1] ?? [],
+    ),
   );
   expect([...words]).toContain("status");
   for (const word of words) {
