@@ -17,6 +17,7 @@ import type {
   LaneRun,
   LogProgress,
   StoreFilter,
+  PinnedStore,
   RequestList,
   RequestRow,
   ShardState,
@@ -52,6 +53,9 @@ interface Disk {
   /** Batches with commands that somebody gave, the oldest first. */
   audit: readonly string[];
 }
+
+/** What lists and counts are made of. */
+type Rows = Pick<Disk, "runs" | "answers">;
 
 /** What the journal has of a batch. */
 type JournalRecord = Pick<Batch, "at" | "entries">;
@@ -202,35 +206,27 @@ export class MemoryStore implements Store {
   }
 
   list(list: RequestList): RequestRow[] {
-    return this.#rows()
-      .filter((row) => isMeant(row, list) && isListedAfter(row, list))
-      .toSorted((a, b) => compareInList(a, b, list.order))
-      .slice(0, list.limit)
-      .map((row) => {
-        const { key, version, createdAt, answeredAt } = row;
-        const { hub, status, state, activity, outcome, code } = facetOf(row) as Facet;
-        const { lane } = row as Partial<StoredRun>;
-        const facts = { key, hub, version, status, state, activity, createdAt, answeredAt, outcome, code };
-        return { ...facts, lane, labels: row.labels };
-      });
+    this.#check();
+    return listed(this.#disk, list);
   }
 
   facets(filter: StoreFilter): FacetCount[] {
-    const sums = new FacetSums();
-    for (const row of this.#rows()) {
-      const { incident } = row as Partial<StoredRun>;
-      const message = filter.byMessage === true ? incident?.message : undefined;
-      if (isMeant(row, filter)) sums.add(facetOf(row) as Facet, 1, message);
-    }
-    return sums.counts();
+    this.#check();
+    return counted(this.#disk, filter);
   }
 
-  /** The rows of all runs and of all answers. */
-  #rows(): (StoredRun | StoredAnswer)[] {
-    return [
-      ...this.#runs(),
-      ...Array.from(this.#disk.answers.values(), ({ text }) => JSON.parse(text) as StoredAnswer),
-    ];
+  pin(): PinnedStore {
+    this.#check();
+    // Its values are texts, so nothing in it changes.
+    const moment = { runs: new Map(this.#disk.runs), answers: new Map(this.#disk.answers) };
+    return {
+      list: (list) => listed(moment, list),
+      facets: (filter) => counted(moment, filter),
+      end: () => {
+        moment.runs.clear();
+        moment.answers.clear();
+      },
+    };
   }
 
   audit({ at, seq }: AuditPlace, limit: number, about: AuditAbout = {}): AuditBatch[] {
@@ -366,6 +362,36 @@ export class MemoryStore implements Store {
   #check(): void {
     if (this.#closed) throw new Error("the store is closed");
   }
+}
+
+/** The rows of all runs and of all answers. */
+const rowsOf = ({ runs, answers }: Rows): (StoredRun | StoredAnswer)[] => [
+  ...Array.from(runs.values(), (text) => JSON.parse(text) as StoredRun),
+  ...Array.from(answers.values(), ({ text }) => JSON.parse(text) as StoredAnswer),
+];
+
+function listed(rows: Rows, list: RequestList): RequestRow[] {
+  return rowsOf(rows)
+    .filter((row) => isMeant(row, list) && isListedAfter(row, list))
+    .toSorted((a, b) => compareInList(a, b, list.order))
+    .slice(0, list.limit)
+    .map((row) => {
+      const { key, version, createdAt, answeredAt } = row;
+      const { hub, status, state, activity, outcome, code } = facetOf(row) as Facet;
+      const { lane } = row as Partial<StoredRun>;
+      const facts = { key, hub, version, status, state, activity, createdAt, answeredAt, outcome, code };
+      return { ...facts, lane, labels: row.labels };
+    });
+}
+
+function counted(rows: Rows, filter: StoreFilter): FacetCount[] {
+  const sums = new FacetSums();
+  for (const row of rowsOf(rows)) {
+    const { incident } = row as Partial<StoredRun>;
+    const message = filter.byMessage === true ? incident?.message : undefined;
+    if (isMeant(row, filter)) sums.add(facetOf(row) as Facet, 1, message);
+  }
+  return sums.counts();
 }
 
 /** What is written of a commit. @throws WheelworkError WW_STORE_REFUSED when it is no JSON. */

@@ -15,6 +15,7 @@ import type {
   Found,
   LaneRun,
   MaybePromise,
+  PinnedStore,
   StoreFilter,
   RequestList,
   RequestRow,
@@ -60,6 +61,8 @@ const never = (): Promise<never> => new Promise(() => {});
 
 /** How much later a commit comes that was reported as failed, in milliseconds. */
 const lateMs = 300;
+/** How long a list or a count takes that is read in slices, in milliseconds. */
+const laterMs = 2;
 
 /** The store as one process has it: in the same process or over a network, with the plan's faults, and seen by the trace. */
 export class SimulatedStore implements Store {
@@ -71,6 +74,8 @@ export class SimulatedStore implements Store {
   readonly probe?: () => MaybePromise<number>;
   /** When the last commit that was sent arrives: one connection carries them in their order. */
   #arrival = 0;
+  /** How many pinned lists and counts were read: each second one takes a while. */
+  #pinnedReads = 0;
 
   constructor(inner: LocalStore, user: StoreUser) {
     this.#inner = inner;
@@ -135,6 +140,25 @@ export class SimulatedStore implements Store {
 
   facets(filter: StoreFilter): MaybePromise<readonly FacetCount[]> {
     return this.#read(() => this.#inner.facets(filter)) as MaybePromise<readonly FacetCount[]>;
+  }
+
+  /** Servers pin nothing. In the same process, what is pinned comes at once, or as it was after the loop has gone on. */
+  pin(): PinnedStore | undefined {
+    const { server, process } = this.#user;
+    if (server !== undefined || !process.alive) return undefined;
+    const pinned = this.#inner.pin();
+    if (pinned === undefined) return undefined;
+    const read = <T>(ask: () => MaybePromise<T>): MaybePromise<T> => {
+      const given = this.#read(ask) as MaybePromise<T>;
+      this.#pinnedReads++;
+      if (given instanceof Promise || this.#pinnedReads % 2 === 0) return given;
+      return new Promise((resolve) => void process.after(laterMs, () => resolve(given)));
+    };
+    return {
+      list: (list) => read(() => pinned.list(list)),
+      facets: (filter) => read(() => pinned.facets(filter)),
+      end: () => pinned.end(),
+    };
   }
 
   purge(endedBefore: number, limit: number, begun: BegunRuns): MaybePromise<number> {
