@@ -1,12 +1,12 @@
 import type { Failed, StoredData, TraceContext } from "@wheelwork/core";
-import { idempotencyKey } from "@wheelwork/core/kernel";
+import { givenKey, idempotencyKey } from "@wheelwork/core/kernel";
 import { contextOf, type Tracing } from "../ports/trace.ts";
 import type { Heart } from "./heart.ts";
 import { WorkerFailure } from "./outcomes.ts";
 
 /** What a worker knows of the attempt that it makes. */
 export interface WorkerContext<E extends string = string> {
-  /** The request whose hub called. */
+  /** The id of the request whose hub called, as `engine.submit` has returned it. For the call of a hub by a hub: that of its own run. */
   readonly requestId: string;
   readonly call: number;
   /** From 1; it grows with each retry. */
@@ -45,6 +45,8 @@ export interface WorkerContext<E extends string = string> {
 
 /** What the maker of a `Worker` gets besides. */
 export interface AttemptContext extends WorkerContext {
+  /** The key of the run as it is stored: it leads to its shard. `requestId` is what users call it. */
+  readonly runKey: string;
   /** The epoch of the run when the attempt was made (I3). */
   readonly epoch: number;
   /** When the run was created, in milliseconds of engine time: a later run may have its key. */
@@ -129,6 +131,10 @@ export class Context implements AttemptContext {
   }
 
   get requestId(): string {
+    return givenKey(this.#request.run.key);
+  }
+
+  get runKey(): string {
     return this.#request.run.key;
   }
 

@@ -7,12 +7,19 @@ import {
   tryPlain,
   type OptionKinds,
 } from "@wheelwork/core/kernel";
-import { isRunKey } from "../ports/keys.ts";
+import { isRunKey, keyProblem, storedKey } from "../ports/keys.ts";
 import type { Bus, Message } from "../ports/ports.ts";
 import { traceHeaders } from "../ports/trace.ts";
 import { functionContext, type AttemptContext, type WorkerContext } from "./context.ts";
 import { invalid } from "./outcomes.ts";
-import { comesThroughLog, sendOnly, spokeOf, type RelayedOutcomes, type Worker } from "./worker.ts";
+import {
+  comesThroughLog,
+  sendOnly,
+  spokeOf,
+  type RelayedOutcomes,
+  type RelayReply,
+  type Worker,
+} from "./worker.ts";
 
 /** What a relay worker understands of a message that came back: whose answer it is, and what it says. */
 export interface RelayResponse<O, E extends string> {
@@ -100,7 +107,7 @@ function relayedOutcomes<I, O, E extends string>(spec: RelaySpec<I, O, E>): Rela
       const { correlation, outcome } = response;
       const kept = tryPlain(outcome);
       return {
-        request,
+        ...request,
         correlation,
         outcome: kept.problem === undefined ? kept.value : unread(kept.problem),
       };
@@ -180,10 +187,23 @@ function received<O, E extends string>(
 const unread = ({ path, message }: Problem): Outcome =>
   invalid(`the outcome of a relay is not plain JSON: ${path === "" ? "it" : path} ${message}`);
 
-function requestNamed(requestOf: (message: Message) => unknown, message: Message): string | undefined {
+/**
+ * The keys of the runs that an id may name: that of a request, as it is stored, and a stored key, as that of a call is and as messages of
+ * earlier versions have it. Nearly always they are one.
+ */
+function runsOf(id: string): Pick<RelayReply, "request" | "orRequest"> | undefined {
+  const keys = new Set<string>();
+  if (keyProblem(id) === undefined) keys.add(storedKey(id));
+  if (isRunKey(id)) keys.add(id);
+  const [request, orRequest] = keys;
+  if (request === undefined) return undefined;
+  return orRequest === undefined ? { request } : { request, orRequest };
+}
+
+function requestNamed(requestOf: (message: Message) => unknown, message: Message): ReturnType<typeof runsOf> {
   try {
     const request = synchronous(requestOf(message), "request of a relay");
-    return typeof request === "string" && isRunKey(request) ? request : undefined;
+    return typeof request === "string" ? runsOf(request) : undefined;
   } catch {
     return undefined;
   }

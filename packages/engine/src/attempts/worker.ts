@@ -13,9 +13,11 @@ export interface WorkerPorts {
 }
 
 /** What a message back of a relay says of an attempt. */
-interface RelayReply {
+export interface RelayReply {
   /** The request whose run has called: its shard has the attempt. */
   readonly request: string;
+  /** Another one that the message may mean: an id is one text, and so is the stored key of another request. */
+  readonly orRequest?: string;
   readonly correlation: string;
   readonly outcome: Outcome;
 }

@@ -246,6 +246,8 @@ function strayOf(hubs: ReadonlyMap<string, AnyHub>, record: LogRecord): Routed {
 function repliesIn(relay: Relay, record: LogRecord): Routed[] {
   const reply = relay.read({ ...record, value: record.value.toWellFormed() });
   if (reply === undefined) return [];
-  const { request: key, correlation, outcome } = reply;
-  return [{ key, entry: { type: "relayReply", spoke: relay.spoke, correlation, outcome } }];
+  const { request, orRequest, correlation, outcome } = reply;
+  const entry = { type: "relayReply", spoke: relay.spoke, correlation, outcome } as const;
+  // A shard that has not asked drops it.
+  return (orRequest === undefined ? [request] : [request, orRequest]).map((key) => ({ key, entry }));
 }

@@ -35,10 +35,10 @@ export function externalWorker<I, O, E extends string>(
           { next: "Serve it by a worker or a relay of this process." },
         );
       }
-      const { requestId, attempt, idempotencyKey, deadline, lastProgress, fence } = context;
+      const { runKey, attempt, idempotencyKey, deadline, lastProgress, fence } = context;
       const message: Message = {
         // The outcome comes under the same key, which leads to the shard.
-        key: rootOf(requestId),
+        key: rootOf(runKey),
         value: JSON.stringify(input),
         headers: {
           "content-type": "application/json",

@@ -152,7 +152,7 @@ export const correlationHeader = "correlation-id";
 /** Names an attempt for an external worker: the call by its way from the request, and the run by its time, since keys come again. */
 export const correlationOf = (
   spoke: string,
-  { requestId: run, call, attempt, epoch, createdAt }: AttemptContext,
+  { runKey: run, call, attempt, epoch, createdAt }: AttemptContext,
 ): string =>
   `${run.slice(rootOf(run).length + 1)}/${call}.${attempt}.${epoch}.${createdAt}.${spoke}`.replace(/^\//, "");
 

@@ -238,9 +238,9 @@ function made<I>(of: Spoke, work: (input: I, run: string) => Promise<unknown>): 
     spoke: of,
     // It calls nothing of the user's that could end the process.
     otherProcess: true,
-    attempt: async (input, { requestId }): Promise<Outcome> => {
+    attempt: async (input, { runKey }): Promise<Outcome> => {
       try {
-        return { kind: "ok", output: await work(input as I, requestId) };
+        return { kind: "ok", output: await work(input as I, runKey) };
       } catch (error) {
         return failed(of, error);
       }

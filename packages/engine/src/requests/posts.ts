@@ -91,9 +91,9 @@ export function postWorker(office: PostOffice): Worker {
     spoke: postSpoke as unknown as Spoke,
     // It calls nothing of the user's: whatever ends the process, it is not at fault.
     otherProcess: true,
-    attempt: async (letter, { requestId, cause }): Promise<Outcome> => {
+    attempt: async (letter, { runKey, cause }): Promise<Outcome> => {
       try {
-        await deliver(letter as Letter, requestId, cause);
+        await deliver(letter as Letter, runKey, cause);
         return { kind: "ok", output: {} };
       } catch (error) {
         if (!(error instanceof WheelworkError)) return failed("away", String(error));

@@ -451,7 +451,7 @@ export class HubBolt implements Bolt<Streams> {
       attempt: (input, attempt) =>
         new Promise((resolve) => {
           const {
-            requestId: request,
+            runKey: request,
             call,
             epoch,
             createdAt,

@@ -43,7 +43,7 @@ export function observed<W extends Worker>(worker: W, where: AttemptsIn): W {
 
 /** Shows an attempt to the trace. */
 export function seeAttempt({ spoke }: Worker, where: AttemptsIn, context: AttemptContext): void {
-  const { requestId: request, call, attempt, idempotencyKey } = context;
+  const { runKey: request, call, attempt, idempotencyKey } = context;
   const node = where.numberFor(request);
   const seen = { type: "attempt", node, spoke: spoke.name, request, call, attempt, idempotencyKey } as const;
   where.see(spoke.heartbeatMs === undefined ? seen : { ...seen, lastProgress: context.lastProgress });
@@ -58,7 +58,7 @@ function attemptOf(
 ): Promise<Outcome> | Outcome {
   const { plan, process } = where;
   const { spoke } = worker;
-  const { requestId: request, call, attempt, idempotencyKey } = context;
+  const { runKey: request, call, attempt, idempotencyKey } = context;
   const node = where.numberFor(request);
   seeAttempt(worker, where, context);
   const { problem, end } = watchLimits(where.process).begin(spoke, input);
@@ -115,7 +115,7 @@ async function beating(
   heartbeatMs: number,
   delayMs: number,
 ): Promise<void> {
-  const { requestId: request, call, attempt } = context;
+  const { runKey: request, call, attempt } = context;
   const step = Math.max(1, Math.floor(heartbeatMs / 3));
   for (let leftMs = delayMs, value = attempt * 1000; leftMs > 0; leftMs -= step) {
     await where.process.sleep(Math.min(step, leftMs));
@@ -126,7 +126,7 @@ async function beating(
 }
 
 function breakDown(where: AttemptsIn, context: AttemptContext, node: number, way: number): Outcome {
-  const { requestId: request, call, attempt } = context;
+  const { runKey: request, call, attempt } = context;
   where.see({ type: "outcome", node, request, call, attempt, outcome: { kind: "broken" } });
   if (way === 0) throw new Error("the worker throws, as planned");
   return (way === 1 ? null : { kind: "ok", output: 17n }) as unknown as Outcome;

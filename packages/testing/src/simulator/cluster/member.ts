@@ -186,7 +186,7 @@ export class Member implements AttemptsIn, Askable {
         seeAttempt(worker, this, context);
         // One that cannot be sent has failed.
         return Promise.resolve(sent.attempt(input, context, ports)).catch((error: unknown) => {
-          const { requestId: request, call, attempt } = context;
+          const { runKey: request, call, attempt } = context;
           const node = this.numberFor(request);
           this.see({ type: "outcome", node, request, call, attempt, outcome: { kind: "broken" } });
           throw error;

@@ -72,7 +72,7 @@ export class RoutedRelays {
         correlation: (input, context) => {
           const correlation = outcomes.correlation(input, context);
           const { asked, said } = this.#relayOf(worker, correlation);
-          const { requestId: request, call, attempt } = context;
+          const { runKey: request, call, attempt } = context;
           const name = `${request}/${call}/${attempt}`;
           if (!asked.has(name)) {
             asked.set(name, { request, call, attempt });

@@ -74,6 +74,7 @@ async function work(
   let failed: Outcome | undefined;
   const context = {
     requestId: run,
+    runKey: run,
     call,
     attempt,
     epoch,
