@@ -117,7 +117,12 @@ const parts = (sightings: Sightings) => ({
 });
 
 /** Sends a request under each key, and demands that each place has shown its id, and no other. */
-async function walk(engine: Engine, name: string, sightings: Sightings, byHttp: boolean): Promise<void> {
+async function walk(
+  engine: Engine,
+  name: string,
+  sightings: Sightings,
+  byHttp: boolean,
+): Promise<readonly string[]> {
   const app = byHttp ? await northbound({ engine, routes: [] }) : undefined;
   const start = await now(engine);
   const ids = await Promise.all(
@@ -150,6 +155,7 @@ async function walk(engine: Engine, name: string, sightings: Sightings, byHttp: 
   }
   expect([...told].toSorted()).toEqual(ids.toSorted());
   await app?.close();
+  return ids;
 }
 
 /** The position behind all events so far. */
@@ -186,7 +192,8 @@ test.each([
   });
   await engine.start();
   onTestFinished(() => engine.stop());
-  await walk(engine, "seeing", sightings, true);
+  const ids = await walk(engine, "seeing", sightings, true);
+  expect(ids.every((id, index) => inLane === (id !== keys[index]))).toBe(true);
 });
 
 test("an id is one text in a cluster, and relays bring answers back to it", async () => {
@@ -209,5 +216,5 @@ test("an id is one text in a cluster, and relays bring answers back to it", asyn
   const client = createClient({ ...common, log: new MemoryLog(broker, { clock: systemClock }) });
   await client.start();
   onTestFinished(() => client.stop());
-  await walk(client, "seeing", sightings, false);
+  expect(await walk(client, "seeing", sightings, false)).toEqual(keys);
 });
