@@ -151,6 +151,7 @@ describe("what user code sees of an attempt is what is documented, and nothing o
       "late",
       "onAbort",
       "postpone",
+      "runKey",
       "trace",
     ].toSorted();
     expect(seenOf(seen[0])).toEqual({ members: more, leaks: [] });
