@@ -128,7 +128,7 @@ const byChart = (version: number, migrate: (run: never) => never) =>
       Waiting: (s) => s.wait({ on: { go: "Over" }, after: { Rung: 1_800_000 }, deadline: "Over" }),
       Calling: (s) =>
         s.call(work, {
-          input: (data) => data,
+          input: (data: Moving) => data,
           settled: "Over",
           deadline: "Over",
           on: { go: "Over" },

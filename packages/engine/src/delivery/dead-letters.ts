@@ -24,6 +24,9 @@ const reasonHeader = `${ownPrefix}reason`;
 const shortHeader = `${ownPrefix}short`;
 const placeHeaders = [`${ownPrefix}topic`, `${ownPrefix}partition`, `${ownPrefix}offset`] as const;
 
+/** All that a letter says itself. */
+const ownHeaders: ReadonlySet<string> = new Set([reasonHeader, shortHeader, ...placeHeaders]);
+
 /** The most characters of a reason. Kafka headers take any text, but the size of a record is bounded. */
 const maxReason = 2000;
 
@@ -35,7 +38,7 @@ export const isDeadLetter = ({ headers }: Message): boolean => headers?.[reasonH
 
 /** A dead letter without the record: where it was, and why it is dead. The record itself stays in its topic. */
 export function shortLetter({ key, headers = {} }: Message): Message {
-  const own = Object.entries(headers).filter(([name]) => name.startsWith(ownPrefix));
+  const own = Object.entries(headers).filter(([name]) => ownHeaders.has(name));
   return {
     key: key.slice(0, maxShortKey).toWellFormed(),
     value: "",
@@ -95,7 +98,7 @@ export class DeadLetters<R extends LogRecord = LogRecord> {
     const reason = reasonOf(why, isElsewhere ? sentTo : undefined);
     this.#observe?.({ name: "dead-letter", topic: isElsewhere ? sentTo.topic : topic, reason });
     const headers = {
-      ...record.headers,
+      ...sendersHeaders(record),
       [reasonHeader]: reason,
       [placeHeaders[0]]: topic,
       [placeHeaders[1]]: String(partition),
@@ -105,6 +108,13 @@ export class DeadLetters<R extends LogRecord = LogRecord> {
     return this.#append(deadLetterTopic(topic), { key: record.key, value: record.value, headers }, record);
   }
 }
+
+/**
+ * The headers of a record that are none of a letter: one that a sender has made would say what is not so, and be as large as the sender
+ * likes.
+ */
+const sendersHeaders = ({ headers }: LogRecord): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith(ownPrefix)));
 
 function reasonOf(why: string, sentTo: Origin | undefined): string {
   const addition =
@@ -161,9 +171,7 @@ export async function replayDeadLetter(log: Log, letter: LogRecord): Promise<voi
     throw new WheelworkError("WW_TOO_LARGE", tooLong(record.oversizeBytes), {
       next: "Its sender must send less.",
     });
-  const headers = Object.fromEntries(
-    Object.entries(record.headers).filter(([name]) => !name.startsWith(ownPrefix)),
-  );
+  const headers = sendersHeaders(record);
   const { partitions } = await log.topic(origin.topic);
   const partition = partitionOf(record, origin, partitions);
   await log.append(origin.topic, { key: record.key, value: record.value, headers }, partition);
