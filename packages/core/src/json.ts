@@ -40,6 +40,7 @@ function ordered(value: unknown): unknown {
     const items = value.map(ordered);
     return items.every((item, index) => item === value[index]) ? value : items;
   }
+  if (isFlatAndSorted(value)) return value;
   const keys = Object.keys(value);
   let isSame = keys.every((key, index) => index === 0 || (keys[index - 1] as string) < key);
   if (!isSame) keys.sort();
@@ -51,4 +52,16 @@ function ordered(value: unknown): unknown {
   });
   // fromEntries also sets a field with the name `__proto__`.
   return isSame ? value : Object.fromEntries(entries);
+}
+
+/** Whether nothing in an object is to be sorted. Most bodies are small and flat: nothing is made for them. */
+function isFlatAndSorted(object: object): boolean {
+  let last: string | undefined;
+  for (const key in object) {
+    if (last !== undefined && last >= key) return false;
+    const value: unknown = (object as Readonly<Record<string, unknown>>)[key];
+    if (typeof value === "object" && value !== null) return false;
+    last = key;
+  }
+  return true;
 }

@@ -53,6 +53,7 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
 }
 
 type Started = Extract<RunEvent, { type: "started" }>;
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** The first half of `start`: the run is known, and has not begun. `begin` is the other half, then or later. */
 export function accept(
@@ -79,7 +80,7 @@ export function accept(
   }
   deadlineMs = Math.ceil(deadlineMs);
   const deadline = env.now + deadlineMs;
-  const started: Started = {
+  const started: Writable<Started> = {
     type: "started",
     at: env.now,
     hub: definition.name,
@@ -89,14 +90,14 @@ export function accept(
     data,
     deadline,
     answerBy: deadline + definition.afterDeadlineMs,
-    ...(parent === undefined ? {} : { parent }),
-    ...(caller === undefined ? {} : { caller }),
-    ...(replyTo === undefined ? {} : { replyTo }),
-    ...(trace === undefined ? {} : { trace }),
-    ...(lane === undefined ? {} : { lane }),
-    ...(labels === undefined ? {} : { labels }),
-    ...(givenBy === undefined ? {} : { givenBy }),
   };
+  if (parent !== undefined) started.parent = parent;
+  if (caller !== undefined) started.caller = caller;
+  if (replyTo !== undefined) started.replyTo = replyTo;
+  if (trace !== undefined) started.trace = trace;
+  if (lane !== undefined) started.lane = lane;
+  if (labels !== undefined) started.labels = labels;
+  if (givenBy !== undefined) started.givenBy = givenBy;
   if (failure === undefined) return [started];
   const input = options.isStored === true ? { kind: "start" as const } : unbegun(definition, request);
   return [started, incidentOf(failure.error, input, env)];

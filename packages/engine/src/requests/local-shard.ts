@@ -11,6 +11,7 @@ import type {
   Store,
   StoredAnswer,
 } from "../ports/ports.ts";
+import type { RequestItem } from "../shard/items.ts";
 import { stopping, unavailable } from "../shard/options.ts";
 import type { Shard } from "../shard/shard.ts";
 import type { Ending } from "../shard/watchers.ts";
@@ -32,6 +33,8 @@ import { JournalTail } from "./journal-tail.ts";
 import { longestLanes, type LaneFilter, type LongestLanes } from "./lane-list.ts";
 import { countOverlaid, listOverlaid, type Overlay } from "./list.ts";
 import { summaryOf } from "./shard-summary.ts";
+
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** A shard that this process works on: its loop is asked, and its store for what is not in memory. */
 export class LocalShard implements ShardAccess {
@@ -84,27 +87,36 @@ export class LocalShard implements ShardAccess {
       givenBy,
     } = request;
     return new Promise((resolve, reject) => {
-      const refusal = this.#shard.request(request, () => ({
-        kind: "request",
-        key,
-        hub,
-        request: body.valid,
-        hash: this.hashOf(request),
-        isSame: body.isSame,
-        ...(body.invalid === undefined ? {} : { invalid: body.invalid }),
-        ...(deadlineMs === undefined ? {} : { deadlineMs }),
-        ...(priority === undefined ? {} : { priority }),
-        ...(startAt === undefined ? {} : { startAt }),
-        ...(beginWithinMs === undefined ? {} : { beginWithinMs }),
-        ...(trace === undefined ? {} : { trace }),
-        ...(givenBy === undefined ? {} : { givenBy }),
-        ...(isOwed ? { isOwed, isRecord: true } : {}),
-        ...(caller === undefined ? {} : { caller }),
-        ...(caller === undefined || transformed === true ? {} : { isStored: true }),
-        fresh,
-        accept: resolve,
-        refuse: reject,
-      }));
+      const refusal = this.#shard.request(request, () => {
+        // One literal, and then what few requests have: each spread of a field that may be absent makes an object.
+        const item: Writable<RequestItem> = {
+          kind: "request",
+          key,
+          hub,
+          request: body.valid,
+          hash: this.hashOf(request),
+          isSame: body.isSame,
+          fresh,
+          accept: resolve,
+          refuse: reject,
+        };
+        if (body.invalid !== undefined) item.invalid = body.invalid;
+        if (deadlineMs !== undefined) item.deadlineMs = deadlineMs;
+        if (priority !== undefined) item.priority = priority;
+        if (startAt !== undefined) item.startAt = startAt;
+        if (beginWithinMs !== undefined) item.beginWithinMs = beginWithinMs;
+        if (trace !== undefined) item.trace = trace;
+        if (givenBy !== undefined) item.givenBy = givenBy;
+        if (isOwed) {
+          item.isOwed = isOwed;
+          item.isRecord = true;
+        }
+        if (caller !== undefined) {
+          item.caller = caller;
+          if (transformed !== true) item.isStored = true;
+        }
+        return item;
+      });
       if (refusal !== undefined) reject(refusal);
     });
   }

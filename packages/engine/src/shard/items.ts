@@ -84,13 +84,17 @@ export function weightOfItem(item: Item): number {
     case "request":
       return weightOf(item.request);
     case "input":
-      return item.input.kind === "outcome" ? weightOf(item.input.outcome) : weightOf(item.input);
+      return item.input.kind === "outcome" ? weightOfOutcome(item.input.outcome) : weightOf(item.input);
     case "relayReply":
-      return weightOf(item.outcome);
+      return weightOfOutcome(item.outcome);
     case "mark":
       return 0;
   }
 }
+
+/** Nearly all outcomes have an output, and nothing else that weighs anything. */
+const weightOfOutcome = (outcome: Outcome): number =>
+  outcome.kind === "ok" ? weightOf(outcome.output) : weightOf(outcome);
 
 /** Names an attempt of a run (I3, I4). */
 export interface AttemptId {

@@ -115,13 +115,12 @@ const isLost = (run: Run): boolean =>
 
 /** The row of an answer. `isViewed`: the hub of the run has a view. */
 export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isViewed: boolean): StoredAnswer {
-  return {
+  const { labels, replyTo } = run.origin;
+  const stored: Writable<StoredAnswer> = {
     key: run.key,
     hub: run.hub,
     version: run.version,
     hash: run.origin.hash,
-    ...(run.origin.labels === undefined ? {} : { labels: run.origin.labels }),
-    ...(run.origin.replyTo === undefined ? {} : { replyTo: run.origin.replyTo }),
     state: run.state,
     status: isLost(run) ? "lost" : run.status,
     createdAt: run.createdAt,
@@ -130,11 +129,16 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isView
     root: isRoot(run),
     answer: run.answer as Answer,
     request: run.origin.request,
-    ...(isViewed && run.status === "ended" ? { data: run.data } : {}),
     firstSeq,
     lastSeq,
   };
+  if (labels !== undefined) stored.labels = labels;
+  if (replyTo !== undefined) stored.replyTo = replyTo;
+  if (isViewed && run.status === "ended") stored.data = run.data;
+  return stored;
 }
+
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** What the outcome of a call is for its run. */
 export const outcomeInput = ({ number, attempt, run }: Call, outcome: Outcome): Input => ({
@@ -227,16 +231,15 @@ export function noteGiver(batch: Batch, { key, hub }: Run, events: readonly RunE
 /** What the run of a new request is made from. */
 export function startOptions(item: RequestItem): StartOptions {
   const { request, hash, caller, isStored, deadlineMs, replyTo, trace, givenBy } = item;
-  return {
-    request,
-    hash,
-    ...(caller === undefined ? {} : { caller }),
-    ...(isStored === undefined ? {} : { isStored }),
-    ...(deadlineMs === undefined ? {} : { deadlineMs }),
-    ...(replyTo === undefined ? {} : { replyTo }),
-    ...(trace === undefined ? {} : { trace }),
-    ...(givenBy === undefined ? {} : { givenBy }),
-  };
+  // One literal, and then what few requests have: each spread of a field that may be absent makes an object.
+  const options: Writable<StartOptions> = { request, hash };
+  if (caller !== undefined) options.caller = caller;
+  if (isStored !== undefined) options.isStored = isStored;
+  if (deadlineMs !== undefined) options.deadlineMs = deadlineMs;
+  if (replyTo !== undefined) options.replyTo = replyTo;
+  if (trace !== undefined) options.trace = trace;
+  if (givenBy !== undefined) options.givenBy = givenBy;
+  return options;
 }
 
 /** An event without what the texts of a failure repeat of secrets. `run` is as it was before the event. */

@@ -56,9 +56,9 @@ export interface AnswerTexts {
 }
 
 /** The checksum of an answer's row. It has its own column, so that people can read the answer with SQL. */
-export function answerChecksum({ key, hub, hash, createdAt, answeredAt, ...texts }: AnswerTexts): number {
-  const head = JSON.stringify([key, hub, hash, createdAt, answeredAt]);
-  return crc32(head + texts.request + texts.answer);
+export function answerChecksum(texts: AnswerTexts): number {
+  const { key, hub, hash, createdAt, answeredAt, answer, request } = texts;
+  return crc32(JSON.stringify([key, hub, hash, createdAt, answeredAt]) + request + answer);
 }
 
 export const wrongChecksum = (): SyntaxError => new SyntaxError("its checksum is wrong");

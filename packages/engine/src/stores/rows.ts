@@ -178,8 +178,8 @@ export function answerTexts(
   const { key, hub, hash, createdAt, answeredAt } = stored;
   const answer = JSON.stringify(stored.answer);
   const request = JSON.stringify(stored.request) ?? "null";
-  const texts = { key, hub, hash, createdAt, answeredAt, answer, request };
-  return { ...texts, checksum: answerChecksum(texts), data: dataText(stored) };
+  const checksum = answerChecksum({ key, hub, hash, createdAt, answeredAt, answer, request });
+  return { key, hub, hash, createdAt, answeredAt, answer, request, checksum, data: dataText(stored) };
 }
 
 /** The data of a run that has ended, for the row of its answer, if its hub has a view. */
