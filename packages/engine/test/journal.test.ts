@@ -1,11 +1,14 @@
 import type { RunEvent } from "@wheelwork/core";
+import { deepFreeze } from "@wheelwork/core/kernel";
 import {
   array,
   assert,
   constant,
   constantFrom,
+  dictionary,
   jsonValue,
   nat,
+  oneof,
   option,
   property,
   record,
@@ -28,7 +31,13 @@ const event = (fields: Record<string, Arbitrary<unknown>>): Arbitrary<RunEvent> 
 
 const at = constantFrom(now, now, now, now - 1);
 const name = constantFrom("Next", "Failed", "", "ä", 'quoted "', "\ud800");
-const patch = maybe(constantFrom({}, { n: 1 }, { text: 'a "b"\n' }));
+/** What a run keeps is plain: every value that enters loses the sign of -0, as in JSON. */
+const plain = jsonValue().map((value) => JSON.parse(JSON.stringify(value)) as unknown);
+/** Fields as a run keeps them: frozen at every depth. */
+const kept = dictionary(constantFrom("n", "list", "__proto__", "ä"), oneof(plain, array(plain)), {
+  noNullPrototype: true,
+}).map(deepFreeze);
+const patch = maybe(oneof(constantFrom({}, { n: 1 }, { text: 'a "b"\n' }), kept));
 const calls = maybe(constant([{ callee: "work", first: 3, inputs: [{ n: 1 }, null, "x"], due: 7 }]));
 const stay = {
   by: maybe(name),
@@ -76,8 +85,7 @@ const plainlyEntered = event({
   due: maybe(nat()),
   calls,
 });
-/** What a run keeps is plain: every value that enters loses the sign of -0, as in JSON. */
-const plain = jsonValue().map((value) => JSON.parse(JSON.stringify(value)) as unknown);
+const started = event({ type: constant("started"), at, hub: name, request: plain, data: oneof(plain, kept) });
 const other = event({
   type: constant("signalled"),
   at,
@@ -88,7 +96,9 @@ const other = event({
 });
 
 const events = array(
-  constantFrom(plainlySettled, plainlySettled, settled, entered, plainlyEntered, other).chain((one) => one),
+  constantFrom(plainlySettled, plainlySettled, settled, entered, plainlyEntered, started, other).chain(
+    (one) => one,
+  ),
   { maxLength: 40 },
 );
 const batch = array(record({ key: string({ maxLength: 20 }), events }), { maxLength: 20 });

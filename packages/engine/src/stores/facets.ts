@@ -42,6 +42,8 @@ export function storedFacetOf(row: Row): StoredFacet {
 export class KnownFacets {
   readonly #ids = new Map<string, number>();
   readonly #facets = new Map<number, StoredFacet>();
+  /** The one that was asked for last: most answers of a commit have the same. */
+  #last: StoredFacet | undefined = undefined;
 
   /** @param like Facets that are known as well. */
   constructor(like?: KnownFacets) {
@@ -49,7 +51,10 @@ export class KnownFacets {
   }
 
   idOf(facet: Facet): number | undefined {
-    return this.#ids.get(facetName(facet));
+    if (this.#last !== undefined && isSame(this.#last, facet)) return this.#last.id;
+    const id = this.#ids.get(facetName(facet));
+    if (id !== undefined) this.#last = this.#facets.get(id);
+    return id;
   }
 
   get(id: number): StoredFacet | undefined {
@@ -65,6 +70,16 @@ export class KnownFacets {
     return this.#facets.values();
   }
 }
+
+const isSame = (one: Facet, other: Facet): boolean =>
+  one.hub === other.hub &&
+  one.status === other.status &&
+  one.activity === other.activity &&
+  one.state === other.state &&
+  one.root === other.root &&
+  one.outcome === other.outcome &&
+  one.code === other.code &&
+  one.took === other.took;
 
 /** The class that earlier versions gave a duration, in SQL: for the migration that makes facets. */
 export const formerTookSql = (ms: string): string =>
