@@ -47,9 +47,11 @@ test("options may stand before the name of the command, and between its words", 
     ["asyncapi", "--shards=4", module],
   ])
     expect(cli(...args).status, args.join(" ")).toBe(0);
-  const { status, stderr } = cli("storm", "--nimbus", "127.0.0.1:1", "list", "--schema", "s");
+  const { status, stderr } = cli("storm", "--nimbus", "127.0.0.1:1", "list", "--schema", "s", "--nimbsu=x");
   expect(status).toBe(2);
-  expect(stderr).toContain("Unknown option '--schema'");
+  expect(stderr).toBe(
+    "storm list has no option --schema\nstorm list has no option --nimbsu. Did you mean --nimbus?\n\nSee: wheelwork help storm list\n",
+  );
 });
 
 test("prints the AsyncAPI document of a module", () => {

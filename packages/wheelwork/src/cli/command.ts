@@ -170,6 +170,8 @@ function configOf(
  * @throws CommandError with every problem: unknown options, values that are not among the choices, too few or too many arguments.
  */
 export function parse({ name, takes, options }: Command, words: readonly string[]): Given {
+  const unknown = unknownOptions(name, words, options);
+  if (unknown.length > 0) throw usageError(unknown.join("\n"));
   const { values, positionals } = parsed(words, options);
   const problems = Object.entries(values).flatMap(([option, value]) => {
     const choices = options[option]?.choices;
@@ -185,6 +187,25 @@ export function parse({ name, takes, options }: Command, words: readonly string[
     problems.push(`${name} takes ${takes === "" ? "no arguments" : takes}`);
   if (problems.length > 0) throw usageError(problems.join("\n"));
   return { values: values as Given["values"], positionals };
+}
+
+/** What is wrong with each option that the command has not. The parser names the first one only, and takes it for an argument. */
+function unknownOptions(name: string, words: readonly string[], options: Options): string[] {
+  const { tokens } = parseArgs({
+    args: [...words],
+    options: configOf(options),
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const names = Object.keys(options).map((option) => `--${option}`);
+  const given = tokens.flatMap((token) =>
+    token.kind === "option" && !Object.hasOwn(options, token.name) ? [token.name] : [],
+  );
+  const dashed = (option: string): string => (option.length === 1 ? `-${option}` : `--${option}`);
+  return [...new Set(given)].map(
+    (option) => `${name} has no option ${dashed(option)}${hint([`--${option}`], names)}`,
+  );
 }
 
 function parsed(words: readonly string[], options: Options) {
