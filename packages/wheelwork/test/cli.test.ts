@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,8 +15,9 @@ function cli(...args: readonly string[]): { status: number | null; stdout: strin
 /** What a developer has set for other runs must not decide here. */
 const { STORM_NIMBUS: _nimbus, WHEELWORK_SERVICES: _services, ...outerEnv } = process.env;
 
+const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
+
 function cliIn(cwd: string | undefined, env: Readonly<Record<string, string>>, ...args: readonly string[]) {
-  const flags = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
   return spawnSync(process.execPath, [...flags, program, ...args], {
     encoding: "utf8",
     cwd,
@@ -106,3 +107,17 @@ test("storm says where it has looked for Nimbus: options, then the environment, 
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test.skipIf(!existsSync("/dev/full"))(
+  "output that cannot be written is a failure, and says so in one line",
+  () => {
+    const full = openSync("/dev/full", "w");
+    const { status, stderr } = spawnSync(process.execPath, [...flags, program, "help"], {
+      encoding: "utf8",
+      stdio: ["ignore", full, "pipe"],
+    });
+    closeSync(full);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^the output cannot be written: ENOSPC[^\n]*\n$/);
+  },
+);

@@ -95,10 +95,11 @@ async function run(words: readonly string[]): Promise<ExitCode> {
   return running.run(parse(running, found.rest));
 }
 
-// A reader that has had enough, such as `head`, is no failure.
+// A reader that has had enough, such as `head`, is no failure. A full disk is one: what was written is not all there is.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(exitCodes.done);
-  throw error;
+  process.stderr.write(`the output cannot be written: ${error.message}\n`);
+  process.exit(exitCodes.failed);
 });
 
 try {
