@@ -29,8 +29,8 @@ export const mutantsOfShards: readonly Mutant[] = [
   {
     name: "store an answer without its channel",
     file: records,
-    from: "    ...(run.origin.replyTo === undefined ? {} : { replyTo: run.origin.replyTo }),\n    state: run.state,",
-    to: "    state: run.state,",
+    from: "  if (replyTo !== undefined) stored.replyTo = replyTo;\n",
+    to: "",
     world: "cluster",
   },
   {
