@@ -13,22 +13,55 @@ const mask = "[secret]";
 /** Shorter texts are not looked for in messages: they would be found everywhere. */
 const minLength = 4;
 
-/** Whether the fields above a value, the last one being its own, end with a path. */
-const isAt = (names: readonly string[], path: SecretPath): boolean =>
-  path.length <= names.length && path.every((name, at) => name === names[names.length - path.length + at]);
+/** Paths, and the parts behind their last dots. A hub may name thousands, and each field of each value is looked at. */
+interface Index {
+  readonly paths: ReadonlySet<string>;
+  readonly lastParts: ReadonlySet<string>;
+}
+
+/** Made once for the paths of a hub. */
+const indices = new WeakMap<readonly SecretPath[], Index>();
+
+function indexOf(given: readonly SecretPath[]): Index {
+  let index = indices.get(given);
+  if (index === undefined) {
+    const paths = given.map((path) => path.join("."));
+    indices.set(given, (index = { paths: new Set(paths), lastParts: new Set(paths.map(lastPart)) }));
+  }
+  return index;
+}
+
+const lastPart = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
+
+/** Texts that begin alike. */
+interface Alike {
+  readonly texts: Set<string>;
+  /** The lengths that they have, the longest first: a shorter one may be a part of it. */
+  lengths: readonly number[];
+}
 
 /** What hides the secrets of a run. */
 export class Secrets {
-  readonly #paths: readonly SecretPath[];
-  readonly #texts: readonly string[];
+  readonly #index: Index;
+  /** By their first characters. */
+  readonly #texts = new Map<string, Alike>();
+  /** The first characters of all: most places of a text begin with another one, and need no look at the others. */
+  readonly #firsts = new Set<number>();
 
   /** @param values Where the secrets are: what a message may repeat of them is hidden, too. */
   constructor(paths: readonly SecretPath[], values: readonly unknown[]) {
-    this.#paths = paths;
+    this.#index = indexOf(paths);
     const texts = new Set<string>();
     for (const value of values) this.#collect(value, [], false, texts);
-    // The longest first: a shorter one may be a part of it.
-    this.#texts = [...texts].toSorted((a, b) => b.length - a.length);
+    for (const text of texts) {
+      const first = text.slice(0, minLength);
+      this.#firsts.add(text.charCodeAt(0));
+      const alike = this.#texts.get(first);
+      if (alike === undefined) this.#texts.set(first, { texts: new Set([text]), lengths: [] });
+      else alike.texts.add(text);
+    }
+    for (const alike of this.#texts.values())
+      alike.lengths = [...new Set(Array.from(alike.texts, ({ length }) => length))].toSorted((a, b) => b - a);
   }
 
   /** A copy of a JSON value without secrets. */
@@ -36,9 +69,35 @@ export class Secrets {
     return this.#hide(value, []);
   }
 
-  /** A text without the secrets that it repeats. */
+  /**
+   * A text without the secrets that it repeats. Those that overlap are hidden together. The text is gone through once, however many
+   * secrets there are.
+   */
   hideIn(text: string): string {
-    return this.#texts.reduce((left, secret) => left.replaceAll(secret, mask), text);
+    if (this.#texts.size === 0) return text;
+    let left = "";
+    let kept = 0;
+    /** What is hidden now. */
+    let from = 0;
+    let to = 0;
+    for (let at = 0; at + minLength <= text.length; at++) {
+      const length = this.#lengthAt(text, at);
+      if (length === undefined) continue;
+      if (at >= to) {
+        if (to > from) left += text.slice(kept, from) + mask;
+        kept = to;
+        from = at;
+      }
+      to = Math.max(to, at + length);
+    }
+    return to > from ? left + text.slice(kept, from) + mask + text.slice(to) : text;
+  }
+
+  /** How long the longest secret is that is at a place of a text; undefined: none is. */
+  #lengthAt(text: string, at: number): number | undefined {
+    if (!this.#firsts.has(text.charCodeAt(at))) return undefined;
+    const alike = this.#texts.get(text.slice(at, at + minLength));
+    return alike?.lengths.find((length) => alike.texts.has(text.slice(at, at + length)));
   }
 
   #hide(value: unknown, names: readonly string[]): unknown {
@@ -54,7 +113,15 @@ export class Secrets {
   }
 
   #isSecret(names: readonly string[]): boolean {
-    return this.#paths.some((path) => isAt(names, path));
+    const { paths, lastParts } = this.#index;
+    if (!lastParts.has(lastPart(names.at(-1) ?? ""))) return false;
+    // The name of a field may have dots itself.
+    const full = names.join(".");
+    for (let from = 0; ;) {
+      if (paths.has(full.slice(from))) return true;
+      from = full.indexOf(".", from) + 1;
+      if (from === 0) return false;
+    }
   }
 
   #collect(value: unknown, names: readonly string[], isSecret: boolean, texts: Set<string>): void {

@@ -56,12 +56,18 @@ export type Redact = (failure: Redactable) => Redactable;
 export function redacted<F extends Redactable>(redact: Redact | undefined, failure: F): F {
   if (redact === undefined) return failure;
   try {
-    const { message, details, stack } = synchronous(redact(failure), "redact");
+    const given = synchronous(redact(failure), "redact");
+    const { message, details, stack } = given;
+    abandonWithin(given);
     const { message: _message, details: _details, stack: _stack, ...rest } = failure;
     const kept: Redactable = { ...rest, message: textOf(message) };
-    const given = details === undefined ? kept : { ...kept, details };
-    return (typeof stack === "string" ? { ...given, stack } : given) as F;
-  } catch {
+    // What is not JSON cannot be stored: the safe side is to keep nothing of it.
+    const plain = details === undefined ? undefined : tryPlain(details);
+    const detailed = plain?.problem === undefined && plain !== undefined ? { details: plain.value } : {};
+    const traced = typeof stack === "string" ? { stack: stack.slice(0, maxStack).toWellFormed() } : {};
+    return { ...kept, ...detailed, ...traced } as unknown as F;
+  } catch (error) {
+    abandonWithin(error);
     const { message: _message, details: _details, stack: _stack, ...rest } = failure;
     return { ...rest, message: "not shown, since `redact` threw" } as unknown as F;
   }
@@ -130,7 +136,7 @@ export function checkedOutcome(
     case "timeout":
       return { kind: "timeout" };
     case "error":
-      return checkedError(spoke, redacted(checks.redact, outcome));
+      return redacted(checks.redact, checkedError(spoke, outcome));
     case "ok": {
       const checked = check(spoke.output, outcome.output);
       const { problems } = checked;
@@ -143,7 +149,7 @@ export function checkedOutcome(
   }
 }
 
-function checkedError(spoke: Spoke, { code, message, details, stack }: Failed): Outcome {
+function checkedError(spoke: Spoke, { code, message, details, stack }: Failed): Failed {
   if (!spoke.errors.includes(code) && !code.startsWith("WW_"))
     return invalid(`the worker of ${spoke.name} failed with ${code}, which the spoke does not declare`);
   const failed: Failed =

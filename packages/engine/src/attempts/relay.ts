@@ -1,5 +1,6 @@
 import { WheelworkError, type Outcome, type Problem, type Spoke, type WorkerTypes } from "@wheelwork/core";
 import {
+  abandonWithin,
   demandOptions,
   kinds,
   required,
@@ -178,7 +179,8 @@ function received<O, E extends string>(
     const { correlation, outcome } = response;
     const named = synchronous(correlation, "the correlation of a relay");
     return typeof named === "string" ? { correlation: named, outcome } : undefined;
-  } catch {
+  } catch (error) {
+    abandonWithin(error);
     // A message that makes no sense answers nobody. Its attempt runs into its deadline.
     return undefined;
   }
@@ -204,7 +206,8 @@ function requestNamed(requestOf: (message: Message) => unknown, message: Message
   try {
     const request = synchronous(requestOf(message), "request of a relay");
     return typeof request === "string" ? runsOf(request) : undefined;
-  } catch {
+  } catch (error) {
+    abandonWithin(error);
     return undefined;
   }
 }

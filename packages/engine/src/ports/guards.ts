@@ -1,4 +1,4 @@
-import { abandon, isThenable, textOf } from "@wheelwork/core/kernel";
+import { abandon, abandonWithin, isThenable, textOf } from "@wheelwork/core/kernel";
 import { defaultLogger } from "./logger.ts";
 import type { EngineEvent, Logger } from "./ports.ts";
 
@@ -56,7 +56,8 @@ export function guardedLogger(logger: Logger): Logger {
       try {
         const returned: unknown = logger[level](fields, message);
         if (isThenable(returned)) abandon(returned);
-      } catch {
+      } catch (error) {
+        abandonWithin(error);
         defaultLogger()[level](fields, message);
       }
     };
