@@ -11,7 +11,7 @@ import { give, lightNames, names } from "./values.ts";
 
 const seed = Number(process.env["WHEELWORK_SEED"] ?? Date.now() % 1_000_000);
 const isLong = Number(process.env["WHEELWORK_LONG"] ?? 0) > 0;
-const eventually = { timeout: 60_000, interval: 20 };
+const eventually = { timeout: isLong ? 400_000 : 60_000, interval: 20 };
 
 /** Some of the values, or all. */
 function drawn(share: number): readonly string[] {
@@ -53,38 +53,42 @@ const job = hub(
   { Doing: "Next", Done: () => ({}) },
 );
 
-test(`what the request of a schedule gives stops that schedule alone (seed ${seed})`, async () => {
-  const values = ["sound", ...drawn(0.5)];
-  const made = (mended: boolean): Schedule[] =>
-    values.map((value, number) =>
-      schedule(`s${number}`, {
-        everyMs: 1_000_000_000_000,
-        hub: job as never,
-        request: () => (mended || value === "sound" ? {} : give(value)),
-      }),
-    );
-  const witness = new Witness();
-  const store = new MemoryStore();
-  const first = await open(witness, store, { hubs: [job], schedules: made(false) });
-  await Promise.all(values.map((_, number) => again(() => first.schedule(`s${number}`).trigger(), true)));
-  const begun = async (engine: Engine): Promise<number> => engine.count({ hub: "job" });
-  await expect.poll(async () => (await begun(first)) + witness.parked(), eventually).toBe(values.length);
-  const before = await begun(first);
-  expect(before).toBeGreaterThan(0);
-  expect(witness.parked()).toBeGreaterThan(values.length / 4);
-  await first.stop();
-  const second = await open(witness, store, { hubs: [job], schedules: made(false) });
-  // The sound one ticks, and nothing of the others comes again.
-  await again(() => second.schedule("s0").trigger(), true);
-  await expect.poll(() => begun(second), eventually).toBe(before + 1);
-  expect(witness.parkedAgain()).toEqual([]);
-  expect(witness.harms).toEqual([]);
-  await second.stop();
-  const third = await open(witness, store, { hubs: [job], schedules: made(true) });
-  const incidents = await third.requests({ status: "incident", limit: 500 });
-  for (const { id } of incidents.items) await third.retry(id);
-  await expect.poll(() => begun(third), eventually).toBe(values.length + 1);
-});
+test(
+  `what the request of a schedule gives stops that schedule alone (seed ${seed})`,
+  { timeout: 600_000 },
+  async () => {
+    const values = ["sound", ...drawn(0.5)];
+    const made = (mended: boolean): Schedule[] =>
+      values.map((value, number) =>
+        schedule(`s${number}`, {
+          everyMs: 1_000_000_000_000,
+          hub: job as never,
+          request: () => (mended || value === "sound" ? {} : give(value)),
+        }),
+      );
+    const witness = new Witness();
+    const store = new MemoryStore();
+    const first = await open(witness, store, { hubs: [job], schedules: made(false) });
+    await Promise.all(values.map((_, number) => again(() => first.schedule(`s${number}`).trigger(), true)));
+    const begun = async (engine: Engine): Promise<number> => engine.count({ hub: "job" });
+    await expect.poll(async () => (await begun(first)) + witness.parked(), eventually).toBe(values.length);
+    const before = await begun(first);
+    expect(before).toBeGreaterThan(0);
+    expect(witness.parked()).toBeGreaterThan(values.length / 4);
+    await first.stop();
+    const second = await open(witness, store, { hubs: [job], schedules: made(false) });
+    // The sound one ticks, and nothing of the others comes again.
+    await again(() => second.schedule("s0").trigger(), true);
+    await expect.poll(() => begun(second), eventually).toBe(before + 1);
+    expect(witness.parkedAgain()).toEqual([]);
+    expect(witness.harms).toEqual([]);
+    await second.stop();
+    const third = await open(witness, store, { hubs: [job], schedules: made(true) });
+    const incidents = await third.requests({ status: "incident", limit: 500 });
+    for (const { id } of incidents.items) await third.retry(id);
+    await expect.poll(() => begun(third), eventually).toBe(values.length + 1);
+  },
+);
 
 const work = spoke("work", { input: anything, output: anything, timeoutMs: 3_600_000 });
 const never = worker(work, () => new Promise<never>(() => {}));
@@ -163,50 +167,54 @@ const byHandlers = (version: number, migrate: (data: never) => never) =>
     },
   ) as AnyHub;
 
-test(`what a migration gives parks its run alone, and a deploy that mends it lets it go on (seed ${seed})`, async () => {
-  const witness = new Witness();
-  const store = new MemoryStore();
-  const hubs = (version: number, isMended = false): AnyHub[] => [
-    byChart(version, isMended ? (run) => run : (moved as never)),
-    byHandlers(version, ((data: Moving) =>
-      isMended || data.place === "" ? data : give(data.value)) as never),
-  ];
-  const asked: (Moving & { readonly hub: string })[] = [
-    { hub: "chart", place: "", value: "" },
-    { hub: "chart", place: "", value: "odd" },
-    { hub: "handlers", place: "", value: "" },
-  ];
-  for (const value of drawn(0.4)) {
-    for (const place of ["run", "state", "data"]) asked.push({ hub: "chart", place, value });
-    asked.push({ hub: "handlers", place: "data", value });
-  }
-  const first = await open(witness, store, { hubs: hubs(1) }, [never]);
-  const ids = await Promise.all(
-    asked.map(async ({ hub: of, ...request }, index) =>
-      again(async () => (await first.submit(of, request as never, { key: `k${index}` })).id),
-    ),
-  );
-  const statuses = async (engine: Engine): Promise<string[]> =>
-    Promise.all(ids.map(async (id) => (await again(() => engine.request(id))).status));
-  await expect.poll(async () => new Set(await statuses(first)), eventually).toEqual(new Set(["running"]));
-  await first.stop();
+test(
+  `what a migration gives parks its run alone, and a deploy that mends it lets it go on (seed ${seed})`,
+  { timeout: 600_000 },
+  async () => {
+    const witness = new Witness();
+    const store = new MemoryStore();
+    const hubs = (version: number, isMended = false): AnyHub[] => [
+      byChart(version, isMended ? (run) => run : (moved as never)),
+      byHandlers(version, ((data: Moving) =>
+        isMended || data.place === "" ? data : give(data.value)) as never),
+    ];
+    const asked: (Moving & { readonly hub: string })[] = [
+      { hub: "chart", place: "", value: "" },
+      { hub: "chart", place: "", value: "odd" },
+      { hub: "handlers", place: "", value: "" },
+    ];
+    for (const value of drawn(0.4)) {
+      for (const place of ["run", "state", "data"]) asked.push({ hub: "chart", place, value });
+      asked.push({ hub: "handlers", place: "data", value });
+    }
+    const first = await open(witness, store, { hubs: hubs(1) }, [never]);
+    const ids = await Promise.all(
+      asked.map(async ({ hub: of, ...request }, index) =>
+        again(async () => (await first.submit(of, request as never, { key: `k${index}` })).id),
+      ),
+    );
+    const statuses = async (engine: Engine): Promise<string[]> =>
+      Promise.all(ids.map(async (id) => (await again(() => engine.request(id))).status));
+    await expect.poll(async () => new Set(await statuses(first)), eventually).toEqual(new Set(["running"]));
+    await first.stop();
 
-  const second = await open(witness, store, { hubs: hubs(2) }, [never]);
-  // A run migrates at its next turn.
-  for (const id of ids) await again(() => second.signal(id, "go", {}));
-  const settled = async (): Promise<boolean> => !(await statuses(second)).includes("running");
-  await expect.poll(settled, eventually).toBe(true);
-  const then = await statuses(second);
-  expect(then.slice(0, 3)).toEqual(["ended", "ended", "ended"]);
-  expect(witness.parked()).toBeGreaterThan(asked.length / 4);
-  await second.stop();
-  const third = await open(witness, store, { hubs: hubs(2) }, [never]);
-  expect(await statuses(third)).toEqual(then);
-  expect(witness.parkedAgain()).toEqual([]);
-  expect(witness.harms).toEqual([]);
-  await third.stop();
-  const fourth = await open(witness, store, { hubs: hubs(2, true) }, [never]);
-  for (const [index, id] of ids.entries())
-    if (then[index] === "incident") await again(() => fourth.retry(id));
-  await expect.poll(async () => new Set(await statuses(fourth)), eventually).toEqual(new Set(["ended"]));
-});
+    const second = await open(witness, store, { hubs: hubs(2) }, [never]);
+    // A run migrates at its next turn.
+    for (const id of ids) await again(() => second.signal(id, "go", {}));
+    const settled = async (): Promise<boolean> => !(await statuses(second)).includes("running");
+    await expect.poll(settled, eventually).toBe(true);
+    const then = await statuses(second);
+    expect(then.slice(0, 3)).toEqual(["ended", "ended", "ended"]);
+    expect(witness.parked()).toBeGreaterThan(asked.length / 4);
+    await second.stop();
+    const third = await open(witness, store, { hubs: hubs(2) }, [never]);
+    expect(await statuses(third)).toEqual(then);
+    expect(witness.parkedAgain()).toEqual([]);
+    expect(witness.harms).toEqual([]);
+    await third.stop();
+    const fourth = await open(witness, store, { hubs: hubs(2, true) }, [never]);
+    for (const [index, id] of ids.entries())
+      if (then[index] === "incident") await again(() => fourth.retry(id));
+    await expect.poll(async () => new Set(await statuses(fourth)), eventually).toEqual(new Set(["ended"]));
+  },
+);

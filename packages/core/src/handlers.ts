@@ -28,7 +28,16 @@ import type { StoredData, StoredSchema, StoredSchemas } from "./json-types.ts";
 import { isDuration } from "./duration.ts";
 import { kinds, required, soundOptions, type OptionKinds } from "./options.ts";
 import { handlersOptions } from "./option-tables.ts";
-import { abandonWithin, demandFields, plainPatch, scalar, setField, synchronous, textOf } from "./plain.ts";
+import {
+  abandonWithin,
+  demandFields,
+  plain,
+  plainPatch,
+  scalar,
+  setField,
+  synchronous,
+  textOf,
+} from "./plain.ts";
 import type { In, Out, Schema } from "./schema.ts";
 import { nameText, type Callable, type Outcome } from "./spoke.ts";
 
@@ -356,7 +365,8 @@ function migrating(
 /** What an author's function gave to be spread. @throws WheelworkError WW_DEFECT when it is no object with fields. */
 function fieldsOf(given: object, what: string): object {
   demandFields(synchronous(given, what), what);
-  return given;
+  // A copy that has a bound, before it is spread.
+  return plain(given, "WW_DEFECT", what);
 }
 
 /** The author's view sees only the author's data. */

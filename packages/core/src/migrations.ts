@@ -1,7 +1,7 @@
 import { WheelworkError, type Problem } from "./errors.ts";
 import type { HubDefinition, MigratedRun } from "./hub.ts";
 import type { StateLogic } from "./logic.ts";
-import { plain, synchronous } from "./plain.ts";
+import { abandonWithin, demandFields, plain, synchronous } from "./plain.ts";
 import type { Run } from "./run.ts";
 
 /** What is wrong with `migrate` of a hub: a function that is never called is a mistake, such as a version that was not raised. */
@@ -32,9 +32,10 @@ export function movedRun(definition: HubDefinition, run: Run, data = run.data): 
   let moved = { state: run.state, data: data as Readonly<Record<string, unknown>> };
   for (let version = run.version; version < definition.version; version++) {
     const step = definition.migrate[version];
-    if (step !== undefined) moved = synchronous(step(moved), `migrate of version ${version}`) ?? moved;
+    if (step !== undefined) moved = movedBy(step, moved, `what migrate of version ${version} returned`);
   }
   if (run.version > definition.version || !definition.states.has(moved.state)) {
+    abandonWithin(moved.data);
     throw new WheelworkError(
       "WW_UNMAPPED_STATE",
       `the run ${run.key} is in the state ${run.state} of ${definition.name} version ${run.version}. ` +
@@ -43,6 +44,20 @@ export function movedRun(definition: HubDefinition, run: Run, data = run.data): 
     );
   }
   return moved;
+}
+
+/** What one function makes of a run. One that gives nothing leaves it as it is. @throws WheelworkError WW_DEFECT when it gives no run. */
+function movedBy(step: (run: MigratedRun) => MigratedRun, run: MigratedRun, what: string): MigratedRun {
+  const given = synchronous<MigratedRun | null | undefined>(step(run), what);
+  if (given === undefined || given === null) return run;
+  demandFields(given, what);
+  const { state, data, ...rest } = given;
+  abandonWithin(rest);
+  if (typeof state === "string") return { state, data };
+  abandonWithin([state, data]);
+  throw new WheelworkError("WW_DEFECT", `${what} has no state, which is a text`, {
+    next: "Return { state, data }. Then retry the incident.",
+  });
 }
 
 /** How many inputs the round of a migrated run has, if some have no call yet, and the data of which they are made, unless it is that of the run. */
