@@ -379,15 +379,22 @@ function copyObject(
 ): object {
   if (!hasPlainPrototype(object)) throw refused;
   const copied: Record<string, unknown> = {};
+  let fields = 0;
   // This takes half the time of Object.keys. A plain object inherits nothing enumerable.
   for (const key in object) {
     let value: unknown = (object as Record<string, unknown>)[key];
     if (value === undefined) continue;
-    if (typeof value !== "string" && (lent === nothingLent || value !== lent[key]))
+    // Nearly all fields are texts and numbers. To call another function for each takes a sixth of the time.
+    if (typeof value === "number") {
+      if (!Number.isFinite(value)) throw refused;
+      value += 0;
+    } else if (typeof value !== "string" && (lent === nothingLent || value !== lent[key]))
       value = copy(value, depth + 1, seen);
-    if (++seen.values > maxValues) throw refused;
-    setField(copied, key, value);
+    fields++;
+    if (key === "__proto__") setField(copied, key, value);
+    else copied[key] = value;
   }
+  if ((seen.values += fields) > maxValues) throw refused;
   return Object.freeze(copied);
 }
 
@@ -429,24 +436,33 @@ function copyObjectLike(object: object, given: object, depth: number, compared: 
   if (!hasPlainPrototype(object)) throw refused;
   if (Object.getPrototypeOf(given) !== Object.getPrototypeOf(object)) compared.isSame = false;
   const copied: Record<string, unknown> = {};
-  /** How many fields both have, less those that the other one has. */
   let fields = 0;
+  /** How many fields are undefined in both. */
+  let absent = 0;
   for (const key in object) {
     let value: unknown = (object as Record<string, unknown>)[key];
     const before: unknown = (given as Record<string, unknown>)[key];
     if (value === undefined) {
       if (before !== undefined) compared.isSame = false;
-      else if (Object.hasOwn(given, key)) fields++;
+      else if (Object.hasOwn(given, key)) absent++;
       continue;
     }
+    if (typeof value === "string") {
+      if (value !== before) compared.isSame = false;
+    } else if (typeof value === "number") {
+      if (!Number.isFinite(value)) throw refused;
+      if (value !== before) compared.isSame = false;
+      value += 0;
+    } else value = copyLike(value, before, depth + 1, compared);
     fields++;
-    if (value !== before || typeof value !== "string") value = copyLike(value, before, depth + 1, compared);
-    if (++compared.values > maxValues) throw refused;
-    setField(copied, key, value);
+    if (key === "__proto__") setField(copied, key, value);
+    else copied[key] = value;
   }
+  if ((compared.values += fields) > maxValues) throw refused;
   if (compared.isSame) {
-    for (const key in given) if (key !== undefined) fields--;
-    if (fields !== 0) compared.isSame = false;
+    let others = fields + absent;
+    for (const key in given) if (key !== undefined) others--;
+    if (others !== 0) compared.isSame = false;
   }
   return Object.freeze(copied);
 }
