@@ -130,8 +130,6 @@ test("a request whose run ends while another node makes a list is listed once, a
   const owner = await start();
   const slow = (store: MemoryStore): Store =>
     Object.assign(store, {
-      // As a server of PostgreSQL: what comes while it reads is in what it reads.
-      pin: () => undefined,
       list: async (...filter: Parameters<Store["list"]>) => {
         await new Promise<void>((resolve) => void clock.after(200, resolve));
         return MemoryStore.prototype.list.apply(store, filter);

@@ -146,7 +146,7 @@ export class SimulatedStore implements Store {
   pin(): PinnedStore | undefined {
     const { server, process } = this.#user;
     if (server !== undefined || !process.alive) return undefined;
-    const pinned = this.#inner.pin();
+    const pinned = "moment" in this.#inner ? this.#inner.moment() : this.#inner.pin();
     if (pinned === undefined) return undefined;
     const read = <T>(ask: () => MaybePromise<T>): MaybePromise<T> => {
       const given = this.#read(ask) as MaybePromise<T>;
