@@ -1,7 +1,7 @@
 import { callerOf, idempotencyKey, preferredWait, type Waits } from "@wheelwork/northbound";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { WheelworkError, type Answer, type Engine, type Logger, type SubmitOptions } from "wheelwork";
-import type { Layout } from "../controller/model.ts";
+import type { FlowStatus, Layout } from "../controller/model.ts";
 import type { OperationReply, OperationView, ValidationReply } from "../controller/requests.ts";
 import type { FlowStore } from "../controller/store.ts";
 import { correlationOf, FlowProblem, invalid, unknownFlow } from "./errors.ts";
@@ -14,6 +14,7 @@ import {
   unconfirmedText,
   validationEntries,
   wantedFlow,
+  whyNotUp,
   type ShownFlow,
 } from "./views.ts";
 
@@ -340,10 +341,12 @@ export class Operations {
     const stored = await store.flow(of.flowId);
     // What is stored knows whether its links are there now. It may be of a later operation.
     const isSame = stored !== undefined && samePaths(stored, layout);
-    const info = [isSame ? stored.info : shortcoming, doubts].filter((text) => text !== null).join("; ");
+    const status = isSame ? stored.status : statusOfLayout(layout, shortcoming);
+    const why = whyNotUp({ ...layout, status }, isSame ? stored.info : shortcoming);
+    const info = [why, doubts].filter((text) => text !== null).join("; ");
     return {
       ...layout,
-      status: isSame ? stored.status : statusOfLayout(layout, shortcoming),
+      status,
       info: info === "" ? null : info,
       live: isSame ? stored.live : {},
       createdAt: stored?.createdAt,
@@ -419,7 +422,7 @@ const samePaths = (one: Layout, other: Layout): boolean =>
   one.paths.length === other.paths.length &&
   one.paths.every(({ id, role }) => other.paths.some((path) => path.id === id && path.role === role));
 
-function statusOfLayout({ spec, paths }: Layout, shortcoming: string | null): ShownFlow["status"] {
+function statusOfLayout({ spec, paths }: Layout, shortcoming: string | null): FlowStatus {
   const has = (role: "main" | "protected"): boolean => paths.some((path) => path.role === role);
   if (!has("main")) return "DOWN";
   return shortcoming !== null || (spec.protectedPath && !has("protected")) ? "DEGRADED" : "UP";

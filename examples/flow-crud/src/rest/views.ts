@@ -43,13 +43,16 @@ export interface ShownFlow extends Layout {
 export const shownFlow = (flow: StoredFlow, isBusy: boolean): ShownFlow => ({
   ...flow,
   status: isBusy ? "IN_PROGRESS" : flow.status,
-  info: flow.info ?? brokenText(flow),
+  info: whyNotUp(flow, flow.info),
   unconfirmed: [],
 });
 
-/** Why a flow is not UP of which nothing else is known; null: it is. */
-function brokenText({ spec, status, paths }: StoredFlow): string | null {
-  if (status === "UP") return null;
+/** Why a flow is not UP: what is `known` of it, or what its paths say; null: it is, and nothing is known. */
+export function whyNotUp(
+  { spec, status, paths }: Layout & { readonly status: FlowStatus },
+  known: string | null,
+): string | null {
+  if (known !== null || status === "UP") return known;
   if (status === "DEGRADED") return "The protected path is broken.";
   if (paths.length === 0) return "It has no path.";
   return spec.pinned ? "Its path is broken, and it is pinned to it." : "Its path is broken.";

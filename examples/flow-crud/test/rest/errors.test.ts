@@ -281,3 +281,25 @@ test("no new flow has an id that means something else in a path: each path can n
     ]);
   }
 });
+
+test("the answer of an operation on a flow that is not UP says why, as the flow does when it is read", async () => {
+  const { send, store } = await startRest();
+  await send("POST", "/v2/flows", flowBody("pinned", 1, { pinned: true }));
+  await send("POST", "/v2/flows", flowBody("spare", 2, { allocate_protected_path: true }));
+  const said = ({ json }: { readonly json: { status: string; status_info?: string } }) => [
+    json.status,
+    json.status_info,
+  ];
+  // Nobody reroutes here: the flows stay what the links have made of them.
+  for (const [flowId, cut, status, why] of [
+    ["spare", linkEvent(1, 4, false), "Degraded", "The protected path is broken."],
+    ["pinned", linkEvent(1, 2, false), "Down", "Its path is broken, and it is pinned to it."],
+  ] as const) {
+    await store.note(cut);
+    const expected = [status, why];
+    expect(said(await send("GET", `/v2/flows/${flowId}`))).toEqual(expected);
+    expect(said(await send("PATCH", `/v2/flows/${flowId}`, { description: "x" }))).toEqual(expected);
+    const { json } = await send("GET", `/v1/flows/${flowId}`);
+    expect(said(await send("PUT", `/v1/flows/${flowId}`, json))).toEqual(expected);
+  }
+});
