@@ -12,7 +12,7 @@ import { frame, type Reading } from "./top-frame.ts";
 async function read(client: Client): Promise<Reading> {
   const [metrics, health, requests, lanes, shards] = await Promise.all([
     client
-      .get("/metrics", { headers: { accept: "text/plain, application/problem+json" } })
+      .get("/metrics", { headers: { accept: "application/problem+json, text/plain;q=0.9" } })
       .catch(withoutMetrics),
     client.get("/health"),
     client.get("/requests", { query: { status: "incident", limit: 5 } }),
