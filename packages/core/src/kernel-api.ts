@@ -77,3 +77,4 @@ export { answerLogic, answeredEnd, isWaiting, type StateLogic, type Turn } from 
 export { defineHub, type ErasedSpec } from "./hub.ts";
 export type { TimerClock } from "./timers.ts";
 export type { HubDefinition, StateDefinition } from "./hub.ts";
+export { nameText } from "./spoke.ts";

@@ -1,5 +1,13 @@
 import { WheelworkError, type AnyHub, type Hub } from "@wheelwork/core";
-import { isDuration, kind, kinds, required, soundOptions, type OptionKinds } from "@wheelwork/core/kernel";
+import {
+  isDuration,
+  kind,
+  kinds,
+  nameText,
+  required,
+  soundOptions,
+  type OptionKinds,
+} from "@wheelwork/core/kernel";
 import { cronProblems, type TickSpec } from "./ticks.ts";
 
 /** One tick of a schedule, as its `request` gets it. */
@@ -107,7 +115,7 @@ export function schedule<I>(name: string, spec: ScheduleSpec<I>): Schedule {
   if (cron !== undefined) problems.push(...cronProblems(cron, timeZone ?? "UTC"));
   if (everyMs !== undefined) demand(timeZone === undefined, "timeZone", "is only for a pattern of cron");
   if (problems.length > 0)
-    throw new WheelworkError("WW_CONFIG", `the schedule ${JSON.stringify(name)} cannot be used`, {
+    throw new WheelworkError("WW_CONFIG", `the schedule ${nameText(name)} cannot be used`, {
       problems,
     });
   const ticks: TickSpec =
