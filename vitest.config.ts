@@ -64,7 +64,7 @@ export default defineConfig({
       JAVA_TOOL_OPTIONS: "-XX:TieredStopAtLevel=1",
     },
     pool: "forks",
-    maxWorkers: 3,
+    maxWorkers: 2,
     sequence: { sequencer: SlowestFirst },
     // Whoever waits for something waits long: a machine that stands still for seconds fails no test, and what hangs does.
     testTimeout: 300_000,

@@ -21,7 +21,7 @@ interface Waiting {
  */
 export async function startNorthbound(
   place: KafkaPlace,
-  listen: { readonly port: number; readonly host: string } & ProtectOptions,
+  { port, host, ...guarded }: { readonly port: number; readonly host: string } & ProtectOptions,
 ): Promise<
   Part & { readonly url: string; readonly counts: { readonly answers: number; readonly repeated: number } }
 > {
@@ -52,7 +52,7 @@ export async function startNorthbound(
   await bus.ready();
   const app: FastifyInstance = Fastify({ bodyLimit: 1_000_000, forceCloseConnections: "idle" });
   let isClosing = false;
-  protect(app, listen);
+  protect(app, guarded);
   // A connection whose request ends while the server closes would be kept for its next one, and nothing would end.
   app.addHook("onSend", async (_request, reply) => {
     if (isClosing) reply.header("connection", "close");
@@ -113,7 +113,7 @@ export async function startNorthbound(
       if (others.size === 0) waiting.delete(key);
     }
   };
-  const url = await app.listen({ port: listen.port, host: listen.host });
+  const url = await app.listen({ port, host });
   return {
     url,
     counts,
