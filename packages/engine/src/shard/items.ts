@@ -92,9 +92,9 @@ export function weightOfItem(item: Item): number {
   }
 }
 
-/** Nearly all outcomes have an output, and nothing else that weighs anything. */
-const weightOfOutcome = (outcome: Outcome): number =>
-  outcome.kind === "ok" ? weightOf(outcome.output) : weightOf(outcome);
+/** Nearly all outcomes have an output, and nothing else that weighs anything. What a relay gives is not checked yet: it may be anything. */
+const weightOfOutcome = (outcome: Outcome | null | undefined): number =>
+  outcome?.kind === "ok" ? weightOf(outcome.output) : weightOf(outcome);
 
 /** Names an attempt of a run (I3, I4). */
 export interface AttemptId {
