@@ -1,4 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
+import { textOf } from "@wheelwork/core/kernel";
 import type { Log, LogRecord } from "../ports/log.ts";
 import type { Letters } from "../requests/access.ts";
 import type { DeadLetterPage, DeadLetterView } from "../requests/api.ts";
@@ -52,7 +53,7 @@ async function partitionsOf(log: Log, topic: string): Promise<number> {
     return (await log.topic(topic)).partitions;
   } catch (error) {
     if (!(error instanceof WheelworkError) || error.code !== "WW_CONFIG") throw error;
-    throw new WheelworkError("WW_NOT_FOUND", `there is no topic ${topic}`, {
+    throw new WheelworkError("WW_NOT_FOUND", `there is no topic ${textOf(topic)}`, {
       next: "Name the topic that the records came from: the inbox, or that of a channel.",
       cause: error,
     });
@@ -69,9 +70,13 @@ export async function letterAt(log: Log, topic: string, place: string): Promise<
     const record = await recordAt(log, letters, at.partition, at.offset);
     if (record !== undefined) return record;
   }
-  throw new WheelworkError("WW_NOT_FOUND", `there is no dead letter at ${place} of ${letters}`, {
-    next: "Take the places from the list: wheelwork dead-letters list.",
-  });
+  throw new WheelworkError(
+    "WW_NOT_FOUND",
+    `there is no dead letter at ${textOf(place)} of ${textOf(letters)}`,
+    {
+      next: "Take the places from the list: wheelwork dead-letters list.",
+    },
+  );
 }
 
 async function recordAt(

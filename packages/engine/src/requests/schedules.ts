@@ -1,5 +1,5 @@
 import { WheelworkError } from "@wheelwork/core";
-import { knownCommand, Run } from "@wheelwork/core/kernel";
+import { knownCommand, Run, textOf } from "@wheelwork/core/kernel";
 import { scheduleHubName, scheduleKey } from "../ports/keys.ts";
 import { dueOf, triggerKey, upcoming, type ScheduleCommand, type ScheduleData } from "../schedules/hub.ts";
 import type { ShardAccess, Shards } from "./access.ts";
@@ -159,7 +159,7 @@ export class EngineSchedule implements ScheduleHandle {
       throw error;
     });
     if (found?.known instanceof Run && found.known.hub === scheduleHubName) return found.known;
-    throw new WheelworkError("WW_NOT_FOUND", `there is no schedule ${this.name}`, {
+    throw new WheelworkError("WW_NOT_FOUND", `there is no schedule ${textOf(this.name)}`, {
       next: "Check its name in the list of schedules. A new one: give it to the engine, to the nodes or to the topology (`schedules`).",
     });
   }
