@@ -5,6 +5,18 @@ import { askedOf, at, fn, hostileDeadlineMs, look, receiver, schema, hear as tol
 // oxlint-disable-next-line typescript/no-explicit-any -- it is written past the types
 type Any = any;
 
+/** Where a handler cleans up. */
+const cleaning: ReadonlySet<string> = new Set(["timeout returns", "timeout reply"]);
+/** Where a handler answers first. */
+const answering: ReadonlySet<string> = new Set([
+  "answer",
+  "answer code",
+  "answer message",
+  "answer details",
+  "answered returns",
+  "answered patch",
+]);
+
 /** All places. Those of the declaration are looked at in the hub by chart, and some of them here again: another function wraps them. */
 export const handledPlaces: readonly string[] = [
   "data",
@@ -28,14 +40,8 @@ export const handledPlaces: readonly string[] = [
   "after",
   "signal returns",
   "timer returns",
-  "timeout returns",
-  "timeout reply",
-  "answer",
-  "answer code",
-  "answer message",
-  "answer details",
-  "answered returns",
-  "answered patch",
+  ...cleaning,
+  ...answering,
   "reply",
   "fail code",
   "fail message",
@@ -44,16 +50,6 @@ export const handledPlaces: readonly string[] = [
 
 /** Honest runs make these attempts: one call, and one that is told. */
 export const handledAttempts = 2;
-
-const cleaning: ReadonlySet<string> = new Set(["timeout returns", "timeout reply"]);
-const answering: ReadonlySet<string> = new Set([
-  "answer",
-  "answer code",
-  "answer message",
-  "answer details",
-  "answered returns",
-  "answered patch",
-]);
 
 /** The key of the run that a run starts. */
 const startedBy = ({ place, value }: { readonly place: string; readonly value: string }): string =>

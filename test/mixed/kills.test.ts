@@ -9,11 +9,11 @@ import {
   kafkaIsInstalled,
   postgresIsInstalled,
   PostgresServer,
-  StormCluster,
   stormIsInstalled,
 } from "@wheelwork/services";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { overlaps, playKills, type Done, type Line } from "./kills.ts";
+import { withStorm } from "../turns/topology.ts";
 import { playOnStorm } from "./storm.ts";
 
 // The mixtures over real kills, and over a deploy of another version. WHEELWORK_KILLS asks for more kills, WHEELWORK_LONG for a cluster
@@ -169,24 +169,10 @@ test.skipIf(
   `each hub does what it says over kills and a deploy of a topology on Storm (seed ${seed})`,
   { timeout: 1_800_000 },
   async () => {
-    const ports: number[] = [];
-    while (ports.length < 8) ports.push(await freePort());
-    const [broker = 0, controller = 0, database = 0, zookeeper = 0, nimbus = 0, supervisor = 0, ...slots] =
-      ports;
-    const servers = {
-      kafka: new KafkaBroker(join(folder, "storm-kafka"), broker, defaultCache),
-      postgres: new PostgresServer(join(folder, "storm-postgres"), database),
-      storm: new StormCluster(join(folder, "storm"), { zookeeper, nimbus, supervisor, slots }, defaultCache),
-    };
-    try {
-      await Promise.all([servers.kafka.start(controller), servers.postgres.start(), servers.storm.start()]);
+    await withStorm(folder, async (servers) => {
       const app = { workLog: join(folder, "storm.log"), unitMs: 200, version: 1 } as const;
       const played = await playOnStorm(servers, app, asked || 4, seed);
       expect(whatCame(played, played.startAt)).toEqual(sound(2));
-    } finally {
-      await servers.storm.stop();
-      await servers.kafka.signal("SIGKILL");
-      await servers.postgres.signal("SIGKILL");
-    }
+    });
   },
 );

@@ -47,12 +47,36 @@ export interface Done {
 /** What a process says: it has come a step further, or it is done. */
 export type Told = { readonly kind: "step" } | Done;
 
+/** How far something has come. */
+export class Steps {
+  #count = 0;
+  #reached: { readonly count: number; readonly resolve: () => void } | undefined;
+
+  /** It has come a step further. */
+  readonly stepped = (): void => {
+    this.#count++;
+    if (this.#reached !== undefined && this.#count >= this.#reached.count) this.#reached.resolve();
+  };
+
+  /** Resolves when it has come so many steps further, or is done. */
+  further(steps: number, done: Promise<unknown>): Promise<void> {
+    return new Promise((resolve) => {
+      this.#reached = { count: this.#count + steps, resolve };
+      done.then(() => resolve(), resolve);
+    });
+  }
+
+  /** It comes no further. */
+  end(): void {
+    this.#reached?.resolve();
+  }
+}
+
 /** A process that runs the program. */
 class Part {
   readonly child: ChildProcess;
   readonly done: Promise<Done>;
-  #steps = 0;
-  #reached: { readonly steps: number; readonly resolve: () => void } | undefined;
+  readonly #steps = new Steps();
 
   constructor(place: Place) {
     const execArgv = ["--conditions=wheelwork-source", "--disable-warning=ExperimentalWarning"];
@@ -60,12 +84,11 @@ class Part {
     this.done = new Promise((resolve, reject) => {
       this.child.on("message", (told: Told) => {
         if (told.kind === "done") resolve(told);
-        this.#steps++;
-        if (this.#reached !== undefined && this.#steps >= this.#reached.steps) this.#reached.resolve();
+        this.#steps.stepped();
       });
       this.child.once("exit", (code, signal) => {
         if (signal !== "SIGKILL") reject(new Error(`the process has ended with ${code ?? signal}`));
-        this.#reached?.resolve();
+        this.#steps.end();
       });
     });
     this.done.catch(() => undefined);
@@ -73,10 +96,7 @@ class Part {
 
   /** Resolves when the process has come so many steps further. */
   reach(steps: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#reached = { steps: this.#steps + steps, resolve };
-      this.done.then(() => resolve(), resolve);
-    });
+    return this.#steps.further(steps, this.done);
   }
 
   async kill(): Promise<void> {

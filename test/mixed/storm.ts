@@ -8,7 +8,7 @@ import { seededRandom } from "@wheelwork/testing";
 import { kinds, Topology, type StormServers } from "../turns/topology.ts";
 import { mixedApp } from "./app.ts";
 import { drive } from "./drive.ts";
-import { linesOf, type Done, type Line, type MixedApp } from "./kills.ts";
+import { linesOf, Steps, type Done, type Line, type MixedApp } from "./kills.ts";
 import open from "./storm-app.ts";
 
 const module = fileURLToPath(new URL("storm-app.ts", import.meta.url));
@@ -38,24 +38,14 @@ export async function playOnStorm(
   const client = createClient({ hubs: asked.hubs, shards, inbox, log, store });
   try {
     await client.start();
-    let steps = 0;
-    let reached: { readonly steps: number; readonly resolve: () => void } | undefined;
-    const stepped = (): void => {
-      steps++;
-      if (reached !== undefined && steps >= reached.steps) reached.resolve();
-    };
+    const steps = new Steps();
     const deployed = Promise.withResolvers<void>();
     const startAt = Date.now() + 60_000;
-    const driven = drive(client, { app: asked, startAt, deployed: deployed.promise, stepped });
+    const driven = drive(client, { app: asked, startAt, deployed: deployed.promise, stepped: steps.stepped });
     // It is awaited below: until then nobody hears of its end.
     driven.catch(() => undefined);
-    const further = (more: number): Promise<void> =>
-      new Promise((resolve) => {
-        reached = { steps: steps + more, resolve };
-        driven.then(() => resolve(), resolve);
-      });
     // The first requests are made by the former version.
-    await further(3);
+    await steps.further(3, driven);
     for (let kill = 0; kill < kills; kill++) {
       if (kill === Math.floor(kills / 2)) {
         await topology.leave();
@@ -63,7 +53,7 @@ export async function playOnStorm(
         deployed.resolve();
       }
       const marks = Object.values(kinds);
-      await further(random.int(60));
+      await steps.further(random.int(60), driven);
       await topology.kill(marks[random.int(marks.length)] as RegExp, random);
     }
     return { ...(await driven), lines: linesOf(app.workLog), startAt };

@@ -1,6 +1,7 @@
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { KafkaBroker, PostgresServer, StormCluster } from "@wheelwork/services";
+import { join } from "node:path";
+import { defaultCache, freePort, KafkaBroker, PostgresServer, StormCluster } from "@wheelwork/services";
 import { bundleApp, Nimbus, submit, topologyJar } from "@wheelwork/storm";
 import { stormSecurity, stormTopology, type StormApp, type StormConfig } from "@wheelwork/storm/parts";
 
@@ -11,6 +12,30 @@ export interface StormServers {
   readonly storm: StormCluster;
   /** How the topology reaches the broker, if not as its clients do. The environment says what it needs for that. */
   readonly brokers?: string;
+}
+
+/** A Storm, a broker and a database that work in a folder. They are there until `use` is over. */
+export async function withStorm(
+  folder: string,
+  use: (servers: StormServers) => Promise<void>,
+): Promise<void> {
+  const ports: number[] = [];
+  while (ports.length < 8) ports.push(await freePort());
+  const [broker = 0, controller = 0, database = 0, zookeeper = 0, nimbus = 0, supervisor = 0, ...slots] =
+    ports;
+  const servers = {
+    kafka: new KafkaBroker(join(folder, "storm-kafka"), broker, defaultCache),
+    postgres: new PostgresServer(join(folder, "storm-postgres"), database),
+    storm: new StormCluster(join(folder, "storm"), { zookeeper, nimbus, supervisor, slots }, defaultCache),
+  };
+  try {
+    await Promise.all([servers.kafka.start(controller), servers.postgres.start(), servers.storm.start()]);
+    await use(servers);
+  } finally {
+    await servers.storm.stop();
+    await servers.kafka.signal("SIGKILL");
+    await servers.postgres.signal("SIGKILL");
+  }
 }
 
 /** How long Storm may take to forget a topology and to end its processes, in milliseconds. */

@@ -8,7 +8,6 @@ import {
   kafkaIsInstalled,
   postgresIsInstalled,
   PostgresServer,
-  StormCluster,
   stormIsInstalled,
 } from "@wheelwork/services";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -16,6 +15,7 @@ import { attackCluster } from "../hostile/cluster.ts";
 import { leastRequests, leastTicks, leastWatched, takeTurns, type Report } from "./campaign.ts";
 import { operate } from "./operating.ts";
 import { TurnsOnStorm } from "./storm.ts";
+import { withStorm } from "./topology.ts";
 
 // Lanes, posts and schedules over real kills. WHEELWORK_KILLS asks for more of them.
 
@@ -113,37 +113,21 @@ test.skipIf(
   `no place is doubled, and nothing is lost, over kills of a topology on Storm (seed ${seed})`,
   { timeout: 3_600_000 },
   async () => {
-    const ports: number[] = [];
-    while (ports.length < 8) ports.push(await freePort());
-    const [
-      kafkaPort = 0,
-      controller = 0,
-      postgresPort = 0,
-      zookeeper = 0,
-      nimbus = 0,
-      supervisor = 0,
-      ...slots
-    ] = ports;
-    const servers = {
-      kafka: new KafkaBroker(join(folder, "storm-kafka"), kafkaPort, defaultCache),
-      postgres: new PostgresServer(join(folder, "storm-postgres"), postgresPort),
-      storm: new StormCluster(join(folder, "storm"), { zookeeper, nimbus, supervisor, slots }, defaultCache),
-    };
-    const turns = new TurnsOnStorm(servers, join(folder, "storm.log"), 2);
-    try {
-      await Promise.all([servers.kafka.start(controller), servers.postgres.start(), servers.storm.start()]);
-      await turns.start();
-      const { place } = turns;
-      const client = turns.client();
-      await client.start();
-      await operate(client, place.workLog);
-      await client.stop();
-      expect(await play({ place, processes: 1, kills: asked, seed, around: turns.around() })).toEqual(sound);
-    } finally {
-      await turns.stop();
-      await servers.storm.stop();
-      await servers.kafka.signal("SIGKILL");
-      await servers.postgres.signal("SIGKILL");
-    }
+    await withStorm(folder, async (servers) => {
+      const turns = new TurnsOnStorm(servers, join(folder, "storm.log"), 2);
+      try {
+        await turns.start();
+        const { place } = turns;
+        const client = turns.client();
+        await client.start();
+        await operate(client, place.workLog);
+        await client.stop();
+        expect(await play({ place, processes: 1, kills: asked, seed, around: turns.around() })).toEqual(
+          sound,
+        );
+      } finally {
+        await turns.stop();
+      }
+    });
   },
 );

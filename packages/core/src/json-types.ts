@@ -107,3 +107,6 @@ type NoJson<T, Path extends string = "it", Left extends unknown[] = Levels> = un
                           >;
                         }[keyof T & (string | number)]
                     : `${Path} is not JSON`;
+
+/** A type whose fields may be written: for an object that is made field by field, and is read-only to all others. */
+export type Writable<T> = { -readonly [Field in keyof T]: T[Field] };

@@ -34,6 +34,8 @@ export {
   type OptionKinds,
   type RequiredKind,
 } from "./options.ts";
+export type { Writable } from "./json-types.ts";
+export { hubKind } from "./option-tables.ts";
 export { textProblem } from "./text.ts";
 export { callersCancel } from "./decision.ts";
 export { knownCommand, refusedSignal } from "./commands.ts";

@@ -1,3 +1,4 @@
+import type { Writable } from "./json-types.ts";
 import { cancelEvent, deadlineMsOf, fallbackDeadlineMs, firstData, incidentOf } from "./answers.ts";
 import type { Decision, Env, Input, StartOptions } from "./decision.ts";
 import type { HubDefinition } from "./hub.ts";
@@ -53,7 +54,6 @@ export function start(definition: HubDefinition, run: Run, options: StartOptions
 }
 
 type Started = Extract<RunEvent, { type: "started" }>;
-type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** The first half of `start`: the run is known, and has not begun. `begin` is the other half, then or later. */
 export function accept(

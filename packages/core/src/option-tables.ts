@@ -1,8 +1,8 @@
 import { maxCount, modes, type Exclusive } from "./exclusive.ts";
 import type { HandlersSpec } from "./handlers.ts";
-import type { ErasedSpec } from "./hub.ts";
+import type { AnyHub, ErasedSpec } from "./hub.ts";
 import type { SpokeLimit } from "./limit.ts";
-import { kind, kinds, required, type OptionKind, type OptionKinds } from "./options.ts";
+import { isFunction, kind, kinds, required, type OptionKind, type OptionKinds } from "./options.ts";
 import type { RetryPolicy, RetryRule } from "./retry.ts";
 import type { Schema } from "./schema.ts";
 import type { SignalSchemas } from "./states.ts";
@@ -13,14 +13,18 @@ import { mustBeName, namePattern } from "./text.ts";
 
 const { duration, fn, object, pause, list, either, fields, matching, nested, number, text, whole } = kinds;
 
-const isFunction = (value: unknown): boolean => typeof value === "function";
-
 /** A schema. Those of some libraries are functions. */
 const schemaKind: OptionKind = kind((value) => {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
   const { "~standard": standard } = value as { readonly "~standard"?: { readonly validate?: unknown } };
   return typeof standard?.validate === "function";
 }, "must be a schema of a library with the Standard Schema interface");
+
+/** What `hub` and `hubByHandlers` make. */
+export const hubKind: OptionKind = kind((value) => {
+  const { kind: of, name, definition } = (value ?? {}) as { readonly [field in keyof AnyHub]?: unknown };
+  return of === "hub" && typeof name === "string" && typeof definition === "object" && definition !== null;
+}, "must be a hub");
 
 /** Something that can be called: a spoke, or a hub. */
 const calleeKind: OptionKind = kind((value) => {

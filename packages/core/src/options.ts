@@ -35,7 +35,7 @@ export const kind = (is: (value: unknown) => boolean, must: string): OptionKind 
 /** The same kind for an option that may not be left out. */
 export const required = ({ problems }: OptionKind): RequiredKind => ({ isRequired: true, problems });
 
-const isFunction = (value: unknown): boolean => typeof value === "function";
+export const isFunction = (value: unknown): boolean => typeof value === "function";
 
 /** An object with options: a list, a map or a date is none, though it has no option of another name. */
 function isOptions(value: unknown): value is Readonly<Record<string, unknown>> {

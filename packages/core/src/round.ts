@@ -1,3 +1,4 @@
+import type { Writable } from "./json-types.ts";
 import type { OpenedCalls } from "./events.ts";
 import { deepFreeze } from "./json.ts";
 import type { CallRequest, OpenCall, StateLogic } from "./logic.ts";
@@ -63,8 +64,6 @@ export function isFull(inputs: readonly unknown[], of: number, bytes: number): b
 
 /** What an input counts for `isFull`. */
 export const bytesOf = (input: unknown, of: number): number => (of > fewInputs ? weightOf(input) : 0);
-
-type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** Numbers calls from `first`. `limit`: how many of them start at once. */
 export function openedCalls(

@@ -139,20 +139,29 @@ export class Secrets {
   }
 }
 
-/** What names secrets: the definition of a hub. */
-interface NamesSecrets {
-  readonly secrets: readonly SecretPath[];
-}
+/** What names secrets: a hub, or its definition. */
+type Named =
+  | { readonly secrets: readonly SecretPath[] }
+  | { readonly definition: { readonly secrets: readonly SecretPath[] } };
+
+const namedBy = (hub: Named): readonly SecretPath[] =>
+  "definition" in hub ? hub.definition.secrets : hub.secrets;
+
+/** Made once for the hubs of an engine, as the index of their paths is. */
+const ofAll = new WeakMap<ReadonlyMap<string, Named>, readonly SecretPath[]>();
 
 /** The secrets of all hubs. Runs of built-in hubs hold what is meant for others, so the secrets of each of these are theirs. */
-export const secretsOfAll = (hubs: Iterable<{ readonly definition: NamesSecrets }>): readonly SecretPath[] =>
-  Array.from(hubs, ({ definition }) => definition.secrets).flat();
+export function secretsOfAll(hubs: ReadonlyMap<string, Named>): readonly SecretPath[] {
+  let all = ofAll.get(hubs);
+  if (all === undefined) ofAll.set(hubs, (all = [...new Set([...hubs.values()].flatMap(namedBy))]));
+  return all;
+}
 
 /** What is secret in the runs of a hub: what it names; where the hub is none of `hubs`, as a built-in one, what any of these names. */
-export const secretsOfHub = (
-  hubs: ReadonlyMap<string, { readonly definition: NamesSecrets }>,
-  hub: string,
-): readonly SecretPath[] => hubs.get(hub)?.definition.secrets ?? secretsOfAll(hubs.values());
+export function secretsOfHub(hubs: ReadonlyMap<string, Named>, hub: string): readonly SecretPath[] {
+  const known = hubs.get(hub);
+  return known === undefined ? secretsOfAll(hubs) : namedBy(known);
+}
 
 /** The paths that a hub names. */
 export const secretPaths = (secret: readonly string[]): readonly SecretPath[] =>

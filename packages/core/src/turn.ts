@@ -1,3 +1,4 @@
+import type { Writable } from "./json-types.ts";
 import { progressed, staleness } from "./attempt.ts";
 import { answerOf, cancelEvent, cancelled, shown, timeoutAnswer } from "./answers.ts";
 import { end, stay } from "./chart.ts";
@@ -58,8 +59,6 @@ import { dueOf, roundLimit, Wait } from "./wait.ts";
  * Answers. A run gives one answer (I5): at its end, or in a state that answers and goes on (`s.answer`). After that its deadline
  * never passes. If `answerBy` passes before, the engine answers with a timeout. The run then cleans up, and gives no answer.
  */
-
-type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** States that one turn may enter. The chart check does not see cycles of picks, so they are bounded here (I15). */
 const maxSteps = 1000;

@@ -9,14 +9,7 @@ export { RequestService } from "./requests/service.ts";
 export type { ShardAccess, Shards } from "./requests/access.ts";
 export { RemoteShards } from "./delivery/remote-shard.ts";
 export { channelsKind, topicKind } from "./delivery/option-tables.ts";
-export {
-  hubKind,
-  hubsKind,
-  limitsKind,
-  schedulesKind,
-  tracingKind,
-  workersKind,
-} from "./requests/option-tables.ts";
+export { hubsKind, limitsKind, schedulesKind, tracingKind, workersKind } from "./requests/option-tables.ts";
 export { checkWorkers, collectHubs } from "./requests/hubs.ts";
 export { standingRuns, unfitRuns, type StandingRuns } from "./requests/fit.ts";
 export { createMetrics } from "./metrics/metrics.ts";

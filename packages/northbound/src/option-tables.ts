@@ -1,4 +1,4 @@
-import { kind, kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
+import { hubKind, kind, kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
 import { isIP } from "node:net";
 import type { AccessOptions } from "./access/access.ts";
 import type { JwtOptions } from "./access/jwt.ts";
@@ -54,17 +54,10 @@ export const protectOptions: OptionKinds<ProtectOptions> = {
   allowedHosts: list(text()),
 };
 
-const hub = required(
-  kind((value) => {
-    const { kind: of, name } = (value ?? {}) as { readonly kind?: unknown; readonly name?: unknown };
-    return of === "hub" && typeof name === "string";
-  }, "must be a hub"),
-);
-
 const routeOptions: OptionKinds<HubRoute> = {
   method: required(oneOf("POST")),
   path: required(matching(/^\/[^\0]*$/, "must be a path, which begins with /")),
-  hub,
+  hub: required(hubKind),
   summary: text(10_000),
   requestSchema: object(),
   resultSchema: object(),

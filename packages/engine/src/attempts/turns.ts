@@ -1,3 +1,4 @@
+import type { Writable } from "@wheelwork/core/kernel";
 import type { Attempt } from "./attempt.ts";
 import { LinkedList, type ListItem } from "./list.ts";
 import type { LimitKey } from "./limit-key.ts";
@@ -49,7 +50,7 @@ export class Turns {
       queue.item = this.#order.add(queue);
       this.#requests.set(request, queue);
     }
-    const waiting: { -readonly [Field in keyof Waiting]?: Waiting[Field] } = {
+    const waiting: Partial<Writable<Waiting>> = {
       attempt,
       make,
       since,

@@ -1,5 +1,4 @@
-import { kind, kinds, required, type OptionKind, type OptionKinds } from "@wheelwork/core/kernel";
-import { hubKind } from "../requests/option-tables.ts";
+import { hubKind, kind, kinds, required, type OptionKind, type OptionKinds } from "@wheelwork/core/kernel";
 import type { Channel } from "./channel.ts";
 
 /* What the options of what comes through a log may be. */

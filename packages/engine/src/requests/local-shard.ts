@@ -1,5 +1,5 @@
 import { WheelworkError, type Answer, type HistoryEvent, type RunEvent } from "@wheelwork/core";
-import { Run, type Ignored, type Input } from "@wheelwork/core/kernel";
+import { Run, type Ignored, type Input, type Writable } from "@wheelwork/core/kernel";
 import { keyReused } from "../ports/keys.ts";
 import type { FacetCount, StoreFilter, RequestList } from "../ports/filter.ts";
 import type {
@@ -33,8 +33,6 @@ import { JournalTail } from "./journal-tail.ts";
 import { longestLanes, type LaneFilter, type LongestLanes } from "./lane-list.ts";
 import { countOverlaid, listOverlaid, type Overlay } from "./list.ts";
 import { summaryOf } from "./shard-summary.ts";
-
-type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** A shard that this process works on: its loop is asked, and its store for what is not in memory. */
 export class LocalShard implements ShardAccess {

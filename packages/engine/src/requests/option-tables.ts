@@ -1,5 +1,5 @@
-import type { AnyHub } from "@wheelwork/core";
 import {
+  hubKind,
   kind,
   kinds,
   required,
@@ -14,12 +14,6 @@ import type { CommonOptions } from "./options.ts";
 /* What the options of engines may be. */
 
 const { bound, fn, having, list, nested, pause, span, whole } = kinds;
-
-/** What `hub` and `hubByHandlers` make. */
-export const hubKind: OptionKind = kind((value) => {
-  const { kind: of, name, definition } = (value ?? {}) as { [field in keyof AnyHub]?: unknown };
-  return of === "hub" && typeof name === "string" && typeof definition === "object" && definition !== null;
-}, "must be a hub");
 
 const workerKind: OptionKind = kind((value) => {
   const { spoke, attempt } = (value ?? {}) as { readonly spoke?: unknown; readonly attempt?: unknown };

@@ -150,7 +150,7 @@ export class ShardHost {
     this.#historyRetentionMs = historyRetentionOf(options);
     this.#auditRetentionMs = options.auditRetentionMs ?? defaultAuditRetentionMs;
     this.#schedules = collectSchedules(options.schedules);
-    const secrets = secretsOfAll(hubs.values());
+    const secrets = secretsOfAll(hubs);
     const definitions = [
       ...Array.from(hubs.values(), ({ definition }) => definition),
       ...[...tellHubs(told), callHub(), bulkHub, scheduleHub(this.#schedules), ...builtIn].map(

@@ -1,5 +1,6 @@
 import { WheelworkError, type AnyHub, type Hub } from "@wheelwork/core";
 import {
+  hubKind,
   isDuration,
   kind,
   kinds,
@@ -83,7 +84,7 @@ const scheduleOptions: OptionKinds<ScheduleSpec<unknown>> = {
     `must be ${minEveryMs} milliseconds at least`,
   ),
   timeZone: text(100),
-  hub: required(kind((value) => (value as { readonly kind?: unknown }).kind === "hub", "must be a hub")),
+  hub: required(hubKind),
   request: required(
     kind((value) => typeof value === "function", "must be a function that makes the request of a tick"),
   ),

@@ -27,6 +27,7 @@ import {
   type Ignored,
   type Input,
   type Run,
+  type Writable,
 } from "@wheelwork/core/kernel";
 import { callHubName, remoteCallOf } from "../ports/calls.ts";
 import { placeOf } from "../ports/damage.ts";
@@ -79,7 +80,7 @@ export class Decider {
   readonly #carried: Carried;
   readonly #lanes: LaneKeeper;
   /** One object for all decisions, since they keep nothing of it. */
-  readonly #env: { -readonly [Field in keyof Env]: Env[Field] };
+  readonly #env: Writable<Env>;
   /** Engine time of the last sealed batch. */
   #committedAt: number;
 
@@ -643,7 +644,7 @@ export class Decider {
     return decision.ignored;
   }
 
-  #envAt(now: number): { -readonly [Field in keyof Env]: Env[Field] } {
+  #envAt(now: number): Writable<Env> {
     const env = this.#env;
     env.now = now;
     env.random = this.#options.random();

@@ -10,6 +10,8 @@ import {
   type Input,
   type Run,
   type StartOptions,
+  type Writable,
+  secretsOfAll,
 } from "@wheelwork/core/kernel";
 import type { CarriedAnswer } from "../ports/calls.ts";
 import { isRoot, toldSpoke } from "../ports/keys.ts";
@@ -137,8 +139,6 @@ export function storedAnswer(run: Run, firstSeq: number, lastSeq: number, isView
   if (isViewed && run.status === "ended") stored.data = run.data;
   return stored;
 }
-
-type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** What the outcome of a call is for its run. */
 export const outcomeInput = ({ number, attempt, run }: Call, outcome: Outcome): Input => ({
@@ -270,13 +270,15 @@ export function secretsOf(
 /** What hides the secrets of a call and its output. Without a call nobody knows the run: then what any hub names is hidden. */
 export function secretsOfCall(hubs: Hubs, call: Call | undefined, output: unknown): Secrets | undefined {
   if (call !== undefined) return secretsOf(hubs, call.run, call.input, output);
-  const paths = Array.from(hubs.values(), ({ secrets }) => secrets).flat();
+  const paths = secretsOfAll(hubs);
   return paths.length === 0 ? undefined : new Secrets(paths, [output]);
 }
 
 /** Spans whose messages repeat no secret of their run. */
-export const shownSpans = (hubs: Hubs, run: Run, spans: readonly RunSpan[]): readonly RunSpan[] =>
-  spans.map((span) => {
+export function shownSpans(hubs: Hubs, run: Run, spans: readonly RunSpan[]): readonly RunSpan[] {
+  if ((hubs.get(run.hub)?.secrets ?? []).length === 0) return spans;
+  return spans.map((span) => {
     if (!("message" in span) || span.message === undefined) return span;
     return { ...span, message: secretsOf(hubs, run)?.hideIn(span.message) ?? span.message };
   });
+}

@@ -1,7 +1,6 @@
-import { kind, kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
+import { hubKind, kind, kinds, required, type OptionKinds } from "@wheelwork/core/kernel";
 import {
   channelsKind,
-  hubKind,
   hubsKind,
   limitsKind,
   schedulesKind,
